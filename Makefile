@@ -1,0 +1,57 @@
+# dlagg's commands. Each makes the environment once (.venv, from requirements.lock) and then does its work.
+# PYTHON=python3.12 make ... uses another Python; DLAGG_MIRROR=FOLDER reads the public data sets from a folder.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help env learn run test site notebooks bench data lock clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+env: $(READY)  ## Make the environment (the other commands do it by themselves)
+
+# uv where it is and works, else venv and pip. The stamp is written last, so a half-made environment is made again.
+$(READY): requirements.lock pyproject.toml
+	@echo "Making $(VENV) from requirements.lock ..."
+	@rm -rf $(VENV)
+	@( command -v uv >/dev/null 2>&1 && uv venv -q --seed --python $(PYTHON) $(VENV) && uv pip install -q --python $(BIN)/python -r requirements.lock ) \
+	  || ( rm -rf $(VENV) && $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock )
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+learn: $(READY)  ## Open JupyterLab on the first lesson
+	$(BIN)/jupyter lab nbs/0_course/01_tour.ipynb $(LAB)
+
+run: $(READY)  ## Analyse the bundled shop; writes dlagg-report/report.html
+	$(BIN)/dlagg run $(RUN)
+
+test: $(READY)  ## Run every test: the notebooks' cells, then tests/
+	$(BIN)/nbdev_test --n_workers 2 --timing
+	$(BIN)/python -m pytest $(TEST)
+
+site: $(READY)  ## Build the documentation site into _docs/
+	$(BIN)/python docs/readme.py --check
+	$(BIN)/sphinx-build -E -q -b html -W --keep-going -c docs nbs _docs
+	@echo "The site is in _docs/index.html"
+
+notebooks: $(READY)  ## Run every notebook, keep its outputs, clean its metadata, export the package
+	$(BIN)/python docs/notebooks.py $(NB)
+	$(BIN)/python docs/readme.py
+
+bench: $(READY)  ## Measure against peers; writes bench/results/
+	$(BIN)/python -m bench $(BENCH)
+
+data: $(READY)  ## Make data/shop/ again from its generator
+	$(BIN)/python -m dlagg.tables.datasets_shop data/shop
+
+lock:  ## Resolve requirements.lock again (needs uv)
+	uv pip compile --universal --python-version 3.11 --fork-strategy fewest --no-emit-index-url --no-annotate --no-header \
+	  --extra site --extra dev --extra bench pyproject.toml -o requirements.lock -q
+
+clean:  ## Remove what the other commands make
+	rm -rf $(VENV) _docs dist build dlagg-report .pytest_cache .hypothesis

@@ -1,0 +1,10 @@
+"""Part 0: what the lessons themselves need: the parity ledger, the exercises, the house style of figures."""
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "home": ["home_path", "share_path", "writing", "writing_folder"],
+        "style": ["GREY", "PALETTE", "animate", "use_style"],
+    },
+)

@@ -1,0 +1,65 @@
+"""Run notebooks in place and keep their outputs: `make notebooks`, or `python docs/notebooks.py nbs/2_mining/04_kmeans.ipynb`.
+
+The package is exported first, so that what a notebook imports is what the notebooks say, and again at the end.
+"""
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+ROOT = Path(__file__).resolve().parent.parent
+LIMIT = 1_000_000    # bytes: a notebook larger than this is slow to open and to review
+
+
+def notebooks():
+    "Every notebook of the source, in course order."
+    return sorted(p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+
+
+def run(path):
+    "Execute one notebook in its own folder and write it back, whole or not at all."
+    nb = nbformat.read(path, as_version=4)
+    NotebookClient(nb, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}).execute()
+    draft = path.with_suffix(".ipynb.tmp")
+    nbformat.write(nb, draft)
+    os.replace(draft, path)
+
+
+def command(*args):
+    subprocess.run([str(Path(sys.executable).with_name(args[0])), *args[1:]], check=True, cwd=ROOT)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("paths", nargs="*", type=Path, help="notebooks to run; all of them where none is named")
+    parser.add_argument("--no-export", action="store_true", help="leave the exported package as it is")
+    args = parser.parse_args()
+    if not args.no_export:
+        command("nbdev_export")
+    failed = []
+    for path in [p.resolve() for p in args.paths] or notebooks():
+        start = time.perf_counter()
+        try:
+            run(path)
+        except CellExecutionError as error:
+            failed.append(path)
+            print(error, file=sys.stderr)
+        command("nbdev_clean", "--fname", str(path))
+        size = path.stat().st_size
+        if size > LIMIT:
+            failed.append(path)
+        print(f"{path.relative_to(ROOT)}  {time.perf_counter() - start:.1f} s  {size / 1e3:.0f} kB", flush=True)
+    if failed:
+        sys.exit("failed or over 1 MB: " + ", ".join(str(p.relative_to(ROOT)) for p in failed))
+    if not args.no_export:
+        command("nbdev_export")
+
+
+if __name__ == "__main__":
+    main()
