@@ -7,5 +7,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': 'dlagg', 'g
                                    'dlagg.course.home.share_path': ('0_course/home.html#share_path', 'dlagg/course/home.py'),
                                    'dlagg.course.home.writing': ('0_course/home.html#writing', 'dlagg/course/home.py'),
                                    'dlagg.course.home.writing_folder': ('0_course/home.html#writing_folder', 'dlagg/course/home.py')},
-            'dlagg.course.style': { 'dlagg.course.style.animate': ('0_course/style.html#animate', 'dlagg/course/style.py'),
+            'dlagg.course.style': { 'dlagg.course.style._offline': ('0_course/style.html#_offline', 'dlagg/course/style.py'),
+                                    'dlagg.course.style.animate': ('0_course/style.html#animate', 'dlagg/course/style.py'),
                                     'dlagg.course.style.use_style': ('0_course/style.html#use_style', 'dlagg/course/style.py')}}}
