@@ -5,6 +5,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "home": ["home_path", "share_path", "writing", "writing_folder"],
+        "ledger": ["CostPanel", "Ledger", "ParityError", "check_gradient", "cost_panel"],
         "style": ["GREY", "PALETTE", "animate", "use_style"],
     },
 )
