@@ -1,1 +1,23 @@
-"""Part."""
+"""Part 4: rows become vectors, the vectors of a group become one: classic and learned aggregation, mergeable and explained.
+
+Keras reads its backend once, when it is first imported. JAX is the default here; KERAS_BACKEND chooses another one.
+"""
+import os
+
+import lazy_loader
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=["states", "groups", "pooling", "encoders", "estimator", "explain"],
+    submod_attrs={
+        "states": ["Count", "LogSumExp", "Max", "Mean", "Min", "Softmax", "State", "StateTable", "Std", "Sum", "Var", "state_of"],
+        "groups": ["group_aggregate"],
+        "pooling": ["AttentionPooling", "DeepSetsPooling", "MaxPooling", "MeanPooling", "MinPooling", "Pooling", "StdPooling",
+                    "SumPooling", "pooling_layer"],
+        "encoders": ["TabularEncoder"],
+        "estimator": ["DeepAggregator"],
+        "explain": ["leave_one_out", "plot_explanation"],
+    },
+)
