@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['Result', 'check', 'Card', 'hint', 'solution', 'copy_course', 'progress', 'ExerciseError']
 
-# %% ../../nbs/0_course/03_exercises.ipynb #b954933f
+# %% ../../nbs/0_course/03_exercises.ipynb #28f8fa9c
 import functools
 import linecache
-import sys
+import os
+import re
 import sysconfig
 import traceback
 import types
@@ -22,7 +23,7 @@ from .exercises_source import ExerciseError, find_exercise
 
 _all_ = ["copy_course", "progress", "ExerciseError"]
 
-# %% ../../nbs/0_course/03_exercises.ipynb #ba637692
+# %% ../../nbs/0_course/03_exercises.ipynb #cffc7411
 _COLOUR = {"passed": "#009E73", "not yet": "#D55E00", "error": "#D55E00"}    # the others keep the page's text colour
 
 
@@ -50,19 +51,25 @@ class Result:
 
     def _repr_html_(self):
         colour = _COLOUR.get(self.status, "rgba(127,127,127,.7)")
-        body = escape(self.message).replace("\n", "<br>")
+        body = re.sub(r"`([^`\n]+)`", r"<code>\1</code>", escape(self.message)).replace("\n", "<br>")
         return (f'<div style="border-left:.3em solid {colour};padding:.3em .8em;color:inherit">'
                 f"<b>{escape(self.status.capitalize())}</b> <small>{escape(self.title or self.id)}</small><br>{body}</div>")
 
-# %% ../../nbs/0_course/03_exercises.ipynb #cd66a88f
-def _same_code(a, b):
-    "Whether two functions, or two classes' methods, compile to the same instructions."
-    if isinstance(a, type) and isinstance(b, type):
-        methods = [{k: v for k, v in vars(c).items() if isinstance(v, types.FunctionType)} for c in (a, b)]
-        return methods[0].keys() == methods[1].keys() and all(_same_code(v, methods[1][k]) for k, v in methods[0].items())
-    if not (isinstance(a, types.FunctionType) and isinstance(b, types.FunctionType)):
-        return False
-    return all(getattr(a.__code__, part) == getattr(b.__code__, part) for part in ("co_code", "co_consts", "co_names"))
+# %% ../../nbs/0_course/03_exercises.ipynb #7879ac06
+def _outline(thing):
+    "What decides whether two functions or classes do the same: instructions, constants, names, defaults; no line numbers."
+    if isinstance(thing, (classmethod, staticmethod)):
+        thing = thing.__func__
+    if isinstance(thing, property):
+        return [_outline(f) for f in (thing.fget, thing.fset, thing.fdel)]
+    if isinstance(thing, types.FunctionType):
+        return [_outline(thing.__code__), repr(thing.__defaults__), repr(thing.__kwdefaults__)]
+    if isinstance(thing, types.CodeType):
+        return [thing.co_code, thing.co_names, thing.co_varnames, [_outline(c) for c in thing.co_consts]]
+    if isinstance(thing, type):
+        own = {k: _outline(v) for k, v in vars(thing).items() if not k.startswith("__") or isinstance(v, types.FunctionType)}
+        return [[base.__name__ for base in thing.__bases__], own]
+    return repr(thing)
 
 
 def _untouched(exercise, answer):
@@ -70,11 +77,9 @@ def _untouched(exercise, answer):
     if answer is None or answer is ...:
         return True
     space = _space(exercise)
-    try:
-        exec(exercise.stub, space)
-    except NotImplementedError:
-        return False
-    return _same_code(answer, space.get(exercise.answer))
+    exec(exercise.stub, space)
+    stub = space.get(exercise.answer)
+    return isinstance(answer, (types.FunctionType, type)) and _outline(answer) == _outline(stub)
 
 
 def _space(exercise):
@@ -83,15 +88,21 @@ def _space(exercise):
     exec(exercise.setup, space)
     return space
 
-# %% ../../nbs/0_course/03_exercises.ipynb #863d05e9
-_LIBRARIES = [str(Path(p)) for p in {*sysconfig.get_paths().values(), Path(dlagg.__file__).parent}]
+# %% ../../nbs/0_course/03_exercises.ipynb #6d8bb2ae
+_LIBRARIES = tuple(str(Path(p)) + os.sep for p in (sysconfig.get_path("stdlib"), Path(dlagg.__file__).parent))
+
+
+def _library(file):
+    "Whether a file is Python's own, an installed package's, or made up by either."
+    return file.startswith((*_LIBRARIES, "<frozen", "<__array")) or bool({"site-packages", "dist-packages"} & set(Path(file).parts))
+
 
 
 def _your_line(error, check_file):
     "The learner's last line in a traceback and its number, or None: frames of the check and of libraries are skipped."
     frames = traceback.extract_tb(error.__traceback__)
     inside = next((i for i, f in enumerate(frames) if f.filename == check_file), len(frames))
-    yours = [f for f in frames[inside + 1:] if f.filename != check_file and not f.filename.startswith((*_LIBRARIES, "<frozen", "<__array"))]
+    yours = [f for f in frames[inside + 1:] if f.filename != check_file and not _library(f.filename)]
     return (yours[-1].lineno, yours[-1].line or "") if yours else None
 
 
@@ -104,7 +115,7 @@ def _explain(error, exercise, check_file):
         return "not yet", str(error) or "the answer is not right yet"
     text = f"{type(error).__name__}: {error}"
     if line:
-        return "error", f"your code raised {text}\nline {line[0]}: {line[1]}"
+        return "error", f"your code raised {text}\nline {line[0]}: `{line[1]}`"
     return "error", f"the check could not use `{exercise.answer}`: {text}"
 
 # %% ../../nbs/0_course/03_exercises.ipynb #9a747c2f

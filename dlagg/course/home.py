@@ -46,7 +46,7 @@ def home_path():
     import pooch    # here, because most programs never ask
     return Path(pooch.os_cache("dlagg"))
 
-# %% ../../nbs/0_course/00_home.ipynb #dfb6e9ab
+# %% ../../nbs/0_course/00_home.ipynb #0f436a08
 def _draft(path):
     "A name beside `path` that nobody else uses; it keeps the suffix, because some writers choose a format by it."
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,6 +70,8 @@ def writing(path):
     draft = _draft(Path(path))
     try:
         yield draft
+        with open(draft, "rb+") as file:
+            os.fsync(file.fileno())    # or a power cut could leave the new name with no content
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)

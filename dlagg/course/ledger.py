@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 
-# %% ../../nbs/0_course/02_ledger.ipynb #61c189a6
+# %% ../../nbs/0_course/02_ledger.ipynb #d2e8c4ee
 def _array(value):
     "Any array-like as a NumPy array; missing values of masked arrays and of pandas become NaN."
     if hasattr(value, "toarray"):
@@ -24,10 +24,14 @@ def _array(value):
     array = np.asarray(value)
     if array.dtype.kind not in "OTM":       # O: pandas' nullable numbers arrive as objects; pd.NA has no float value
         return array
+    if array.dtype.kind == "M":
+        array = array.astype("datetime64[us]")    # one unit, so that equal moments are equal
+    cells = [math.nan if _missing(v) else v for v in array.ravel().tolist()]
+    if any(isinstance(v, (str, bytes)) for v in cells):
+        return array                        # "1" is not 1
     try:
-        cells = [math.nan if _missing(v) else v for v in array.ravel()]
-        return np.array(cells, dtype=float if cells else array.dtype).reshape(array.shape)
-    except (TypeError, ValueError):
+        return np.array(cells, dtype=float).reshape(array.shape)
+    except (TypeError, ValueError, OverflowError):
         return array.astype(object)
 
 
@@ -48,13 +52,15 @@ def _mismatch(ours, theirs, a, b):
             return f"different {axis} labels"
     return ""
 
-# %% ../../nbs/0_course/02_ledger.ipynb #9219d3f1
+# %% ../../nbs/0_course/02_ledger.ipynb #3f17dabb
 def _distance(a, b, relative):
     "Distance of two arrays of one shape, cell by cell (float array)."
     if a.dtype.kind not in "biufc" or b.dtype.kind not in "biufc":
         both = np.array([_missing(x) and _missing(y) for x, y in zip(a.ravel(), b.ravel())]).reshape(a.shape)
         return np.where((a.astype(object) == b.astype(object)) | both, 0.0, np.inf)
     same = (a == b) | ((a != a) & (b != b))
+    if same.all():
+        return np.zeros(a.shape)
     exact = a.dtype.kind in "biu" and b.dtype.kind in "biu"
     kind = object if exact else np.result_type(a, b, np.float64)
     a, b = a.astype(kind), b.astype(kind)
@@ -125,7 +131,7 @@ def _text_table(title, head, rows):
     lines = ["  ".join(c.ljust(w) for c, w in zip(cells, widths)).rstrip() for cells in [head, *rows]]
     return "\n".join([title, *lines])
 
-# %% ../../nbs/0_course/02_ledger.ipynb #fb498426
+# %% ../../nbs/0_course/02_ledger.ipynb #b0628f89
 class Ledger:
     """A table of quantities, ours beside a reference's, that fails where they differ.
 
@@ -157,10 +163,16 @@ class Ledger:
             Largest difference that still agrees, 0 or more. Text agrees only if equal.
         relative : bool, default False
             Divide each difference by the absolute value of `theirs`.
+
+        Returns
+        -------
+        Ledger
+            Itself, so that rows can be chained.
         """
         if not 0 <= tol < math.inf:
             raise ValueError(f"tol must be a finite number, 0 or more; got {tol!r}")
         self.rows.append(_Row(quantity, ours, theirs, tol, relative))
+        return self
 
     def check(self):
         """Return the ledger, to be shown, if every row agrees.
@@ -257,7 +269,7 @@ def _medians(calls, repeat):
     rounds = [[_seconds(call, n) for call, n in zip(calls, loops)] for _ in range(repeat)]
     return [statistics.median(times) for times in zip(*rounds)]
 
-# %% ../../nbs/0_course/02_ledger.ipynb #1aca9efb
+# %% ../../nbs/0_course/02_ledger.ipynb #f6fddeea
 LAWS = {
     "1": lambda n: 1.0, "log n": math.log, "sqrt n": math.sqrt, "n": float, "n log n": lambda n: n * math.log(n),
     "n^2": lambda n: float(n) ** 2, "n^2 log n": lambda n: n**2 * math.log(n), "n^3": lambda n: float(n) ** 3,
@@ -273,6 +285,13 @@ def _law(law):
     return law, LAWS[law]
 
 
+def _laws(law, names):
+    "Name and function of the law of each contestant; a dict gives each its own."
+    if isinstance(law, dict) and set(law) != set(names):
+        raise ValueError(f"law must name the contestants {', '.join(names)}; it names {', '.join(map(str, law))}")
+    return {name: _law(law[name] if isinstance(law, dict) else law) for name in names}
+
+
 def _fit(sizes, times, law):
     "Exponent and scale over the larger half of the sizes (two of them at least)."
     tail = slice(-max(2, math.ceil(len(sizes) / 2)), None)
@@ -280,7 +299,7 @@ def _fit(sizes, times, law):
     shape = np.array([law(size) for size in n])
     return float(np.polyfit(np.log(n), np.log(t), 1)[0]), float(np.exp(np.mean(np.log(t / shape))))
 
-# %% ../../nbs/0_course/02_ledger.ipynb #df703ebf
+# %% ../../nbs/0_course/02_ledger.ipynb #3728693d
 class CostPanel:
     """Measured times of several contestants beside a complexity law; made by `cost_panel`.
 
@@ -293,15 +312,17 @@ class CostPanel:
         Slope of log time against log size, over the larger half of the sizes.
     scales : dict of str to float
         Seconds per unit of the law, over the same sizes.
+    laws : dict of str to tuple
+        Name and function of each contestant's law.
     """
 
     def __init__(self, sizes, times, law="n", xlabel="rows", title=None):
         self.sizes, self.times, self.xlabel = list(sizes), {k: list(v) for k, v in times.items()}, xlabel
-        self.law_name, self._law = _law(law)
-        fits = {name: _fit(self.sizes, t, self._law) for name, t in self.times.items()}
+        self.laws = _laws(law, self.times)
+        fits = {name: _fit(self.sizes, t, self.laws[name][1]) for name, t in self.times.items()}
         self.exponents = {name: fit[0] for name, fit in fits.items()}
         self.scales = {name: fit[1] for name, fit in fits.items()}
-        self.title = title or f"Measured time, and the law {self.law_name} drawn through it (dashed)"
+        self.title = title or "Measured time, and the law drawn through it (dashed)"
 
     def plot(self, ax=None):
         """Draw on `ax`, or on a new pyplot figure; returns the axes."""
@@ -309,9 +330,12 @@ class CostPanel:
             import matplotlib.pyplot as plt    # here, because the ledger alone needs no Matplotlib
             ax = plt.subplots()[1]
         for name, times in self.times.items():
-            line, = ax.loglog(self.sizes, times, "o-", label=f"{name}: time ~ {self.xlabel}$^{{{self.exponents[name]:.2f}}}$")
-            fitted = [self.scales[name] * self._law(n) for n in self.sizes]
-            ax.loglog(self.sizes, fitted, "--", color=line.get_color(), alpha=0.6, linewidth=1.2)
+            law, shape = self.laws[name]
+            line, = ax.loglog(self.sizes, times, "o-", label=f"{name}: measured slope {self.exponents[name]:.2f}, law {law}")
+            ax.loglog(self.sizes, [self.scales[name] * shape(n) for n in self.sizes], "--", color=line.get_color(), linewidth=1.2)
+        if len(self.sizes) <= 8 and all(b >= 1.5 * a for a, b in zip(self.sizes, self.sizes[1:])):
+            ax.set_xticks(self.sizes, [f"{n:,}" for n in self.sizes])
+            ax.minorticks_off()
         ax.set(title=self.title, xlabel=self.xlabel, ylabel="seconds (median)")
         ax.legend()
         return ax
@@ -340,7 +364,7 @@ def _png(figure):
     figure.savefig(buffer, format="png", bbox_inches="tight")
     return buffer.getvalue()
 
-# %% ../../nbs/0_course/02_ledger.ipynb #5fbf8ad6
+# %% ../../nbs/0_course/02_ledger.ipynb #855d9876
 def cost_panel(sizes, contestants, law="n", repeat=3, xlabel="rows", title=None):
     """Time several programs over growing sizes, beside the law that their cost should follow.
 
@@ -351,8 +375,8 @@ def cost_panel(sizes, contestants, law="n", repeat=3, xlabel="rows", title=None)
     contestants : dict of str to callable
         `fn(size)` prepares, outside the clock, and returns a function without arguments. That is timed; it is called
         many times, so it must not use up its input.
-    law : str or callable, default "n"
-        A name in `LAWS`, or a function of the size.
+    law : str, callable or dict, default "n"
+        A name in `LAWS`, or a function of the size; a dict gives each contestant its own.
     repeat : int, default 3
         Runs of which the median is taken.
     xlabel : str, default "rows"
@@ -370,7 +394,7 @@ def cost_panel(sizes, contestants, law="n", repeat=3, xlabel="rows", title=None)
         raise ValueError(f"sizes must be two or more whole numbers from 2 upwards, growing; got {sizes}")
     if not contestants or repeat < 1:
         raise ValueError(f"needs at least one contestant and repeat of 1 or more; got {len(contestants)} and {repeat}")
-    _law(law)    # a misspelt law should fail before the measuring, not after it
+    _laws(law, contestants)    # a misspelt law should fail before the measuring, not after it
     times = {name: [] for name in contestants}
     for n in sizes:
         calls = [prepare(n) for prepare in contestants.values()]
