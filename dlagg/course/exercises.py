@@ -5,25 +5,18 @@
 # %% auto #0
 __all__ = ['Result', 'check', 'Card', 'hint', 'solution', 'copy_course', 'progress', 'ExerciseError']
 
-# %% ../../nbs/0_course/03_exercises.ipynb #28f8fa9c
-import functools
-import linecache
-import os
+# %% ../../nbs/0_course/03_exercises.ipynb #f293bc1d
 import re
-import sysconfig
-import traceback
-import types
 from html import escape
-from pathlib import Path
 
-import dlagg
 from .exercises_copy import copy_course
+from .exercises_judge import judge
 from .exercises_progress import progress, read_progress, update_progress
 from .exercises_source import ExerciseError, find_exercise
 
 _all_ = ["copy_course", "progress", "ExerciseError"]
 
-# %% ../../nbs/0_course/03_exercises.ipynb #cffc7411
+# %% ../../nbs/0_course/03_exercises.ipynb #f558fd56
 _COLOUR = {"passed": "#009E73", "not yet": "#D55E00", "error": "#D55E00"}    # the others keep the page's text colour
 
 
@@ -52,105 +45,12 @@ class Result:
     def _repr_html_(self):
         colour = _COLOUR.get(self.status, "rgba(127,127,127,.7)")
         body = re.sub(r"`([^`\n]+)`", r"<code>\1</code>", escape(self.message)).replace("\n", "<br>")
+        if self.status in ("not yet", "error"):
+            body += f'<br><small>Stuck? <code>hint("{escape(self.id)}")</code></small>'
         return (f'<div style="border-left:.3em solid {colour};padding:.3em .8em;color:inherit">'
                 f"<b>{escape(self.status.capitalize())}</b> <small>{escape(self.title or self.id)}</small><br>{body}</div>")
 
-# %% ../../nbs/0_course/03_exercises.ipynb #7879ac06
-def _outline(thing):
-    "What decides whether two functions or classes do the same: instructions, constants, names, defaults; no line numbers."
-    if isinstance(thing, (classmethod, staticmethod)):
-        thing = thing.__func__
-    if isinstance(thing, property):
-        return [_outline(f) for f in (thing.fget, thing.fset, thing.fdel)]
-    if isinstance(thing, types.FunctionType):
-        return [_outline(thing.__code__), repr(thing.__defaults__), repr(thing.__kwdefaults__)]
-    if isinstance(thing, types.CodeType):
-        return [thing.co_code, thing.co_names, thing.co_varnames, [_outline(c) for c in thing.co_consts]]
-    if isinstance(thing, type):
-        own = {k: _outline(v) for k, v in vars(thing).items() if not k.startswith("__") or isinstance(v, types.FunctionType)}
-        return [[base.__name__ for base in thing.__bases__], own]
-    return repr(thing)
-
-
-def _untouched(exercise, answer):
-    "Whether the answer is what the stub makes."
-    if answer is None or answer is ...:
-        return True
-    space = _space(exercise)
-    exec(exercise.stub, space)
-    stub = space.get(exercise.answer)
-    return isinstance(answer, (types.FunctionType, type)) and _outline(answer) == _outline(stub)
-
-
-def _space(exercise):
-    "A fresh namespace with the exercise's imports."
-    space = {"__name__": f"dlagg.exercise.{exercise.id}"}
-    exec(exercise.setup, space)
-    return space
-
-# %% ../../nbs/0_course/03_exercises.ipynb #6d8bb2ae
-_LIBRARIES = tuple(str(Path(p)) + os.sep for p in (sysconfig.get_path("stdlib"), Path(dlagg.__file__).parent))
-
-
-def _library(file):
-    "Whether a file is Python's own, an installed package's, or made up by either."
-    return file.startswith((*_LIBRARIES, "<frozen", "<__array")) or bool({"site-packages", "dist-packages"} & set(Path(file).parts))
-
-
-
-def _your_line(error, check_file):
-    "The learner's last line in a traceback and its number, or None: frames of the check and of libraries are skipped."
-    frames = traceback.extract_tb(error.__traceback__)
-    inside = next((i for i, f in enumerate(frames) if f.filename == check_file), len(frames))
-    yours = [f for f in frames[inside + 1:] if f.filename != check_file and not _library(f.filename)]
-    return (yours[-1].lineno, yours[-1].line or "") if yours else None
-
-
-def _explain(error, exercise, check_file):
-    "Status and message for what a check raised."
-    line = _your_line(error, check_file)
-    if isinstance(error, NotImplementedError) and line:
-        return "not started", f"`{exercise.answer}` is still the stub; replace it by your own code, then run the cell again."
-    if isinstance(error, AssertionError) and line is None:
-        return "not yet", str(error) or "the answer is not right yet"
-    text = f"{type(error).__name__}: {error}"
-    if line:
-        return "error", f"your code raised {text}\nline {line[0]}: `{line[1]}`"
-    return "error", f"the check could not use `{exercise.answer}`: {text}"
-
-# %% ../../nbs/0_course/03_exercises.ipynb #9a747c2f
-def _witness(answer):
-    "The answer, and a list that collects what it returns; only plain functions are wrapped."
-    seen = []
-    if not isinstance(answer, types.FunctionType):
-        return answer, seen
-
-    @functools.wraps(answer)
-    def watched(*args, **kwargs):
-        seen.append(answer(*args, **kwargs))
-        return seen[-1]
-    return watched, seen
-
-
-def _judge(exercise, answer):
-    "Status and message of an answer."
-    if _untouched(exercise, answer):
-        return "not started", f"`{exercise.answer}` is still the stub; replace it by your own code, then run the cell again."
-    check_file, space = f"<check of {exercise.id}>", _space(exercise)
-    linecache.cache[check_file] = (len(exercise.check), None, exercise.check.splitlines(True), check_file)
-    exec(compile(exercise.check, check_file, "exec"), space)
-    watched, returned = _witness(answer)
-    try:
-        space["check"](watched)
-    except (Exception, SystemExit) as error:
-        status, message = _explain(error, exercise, check_file)
-        if returned and all(value is None or value is ... for value in returned):
-            why = f"`{exercise.answer}` returned None: is a `return` missing?"
-            return "not yet", f"{message} ({why})" if status == "not yet" else why
-        return status, message
-    return "passed", "well done."
-
-# %% ../../nbs/0_course/03_exercises.ipynb #dea16e4d
+# %% ../../nbs/0_course/03_exercises.ipynb #cd108e1e
 def check(id, answer):
     """Check an answer to an exercise; progress is kept.
 
@@ -170,13 +70,13 @@ def check(id, answer):
         exercise = find_exercise(id)
     except ExerciseError as error:
         return Result(str(id), "unknown", str(error))
-    status, message = _judge(exercise, answer)
+    status, message = judge(exercise, answer)
     if status == "not started":
         return Result(id, status, message, exercise.title)
     update_progress(id, attempts=1, passed=status == "passed")
     return Result(id, status, message, exercise.title)
 
-# %% ../../nbs/0_course/03_exercises.ipynb #373c50cf
+# %% ../../nbs/0_course/03_exercises.ipynb #3a011436
 class Card:
     """A text in Markdown that a notebook renders, and a terminal prints as it is."""
 
@@ -189,7 +89,7 @@ class Card:
     def _repr_markdown_(self):
         return self.text
 
-
+# %% ../../nbs/0_course/03_exercises.ipynb #f09c3c60
 def hint(id):
     """Unfold the next hint of an exercise.
 
