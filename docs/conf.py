@@ -12,7 +12,7 @@ import dlagg  # noqa: E402
 project, author, copyright = "dlagg", "dlagg developers", "2026, dlagg developers"
 version = release = dlagg.__version__
 extensions = [
-    "myst_nb", "nbsite", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.viewcode",
+    "myst_nb", "nbsite", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary",
     "sphinx_copybutton", "sphinx_togglebutton",
 ]
 root_doc = "index"
@@ -53,6 +53,7 @@ html_show_sourcelink = False
 html_copy_source = False
 html_show_sphinx = False
 pygments_style = "friendly"
+html_context = {"default_mode": "auto"}   # without it the theme complains on a reader's first visit
 html_theme_options = {
     "logo": {"text": "dlagg", "alt_text": "dlagg: rows become features, features become one row"},
     "navbar_persistent": [],           # the theme would show a second search box
