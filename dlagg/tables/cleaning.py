@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CHOICES', 'Cleaner', 'Decision']
 
-# %% ../../nbs/1_tables/03_cleaning.ipynb #b9a54b41
+# %% ../../nbs/1_tables/03_cleaning.ipynb #978debe8
 import json
 from dataclasses import asdict
 
@@ -14,14 +14,14 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .cleaning_columns import Column, Decision, bounds, fill_value, learn, read
-from .cleaning_models import grow, predict
+from .cleaning_columns import Column, Decision, learn, read
+from .cleaning_finish import finish, marked, outputs, statistics
 from .cleaning_types import MISSING
 from .sources import _from_frame
 
 _all_ = ["Decision"]
 
-# %% ../../nbs/1_tables/03_cleaning.ipynb #961e5e76
+# %% ../../nbs/1_tables/03_cleaning.ipynb #7fa39bf7
 def _names(labels):
     "Clean names for column labels: no stray blanks, none empty, none twice."
     names, seen = [], set()
@@ -33,14 +33,7 @@ def _names(labels):
         names.append(name)
     return names
 
-
-def _free(name, taken):
-    "`name`, with underscores after it until nobody else has it."
-    while name in taken:
-        name += "_"
-    return name
-
-# %% ../../nbs/1_tables/03_cleaning.ipynb #e209beea
+# %% ../../nbs/1_tables/03_cleaning.ipynb #0eb3e23e
 CHOICES = {"numeric": ("median", "mean", "most_frequent", "model", "flag"), "categorical": ("missing", "most_frequent"),
            "outliers": ("flag", "clip", "keep"), "duplicates": ("drop", "keep"), "constant": ("drop", "keep"), "unseen": ("other", "missing", "error")}
 
@@ -141,7 +134,7 @@ class Cleaner(TransformerMixin, BaseEstimator):
     def get_feature_names_out(self, input_features=None):
         "Names of the columns that `transform` gives, in order."
         check_is_fitted(self, "columns_")
-        return np.array(_outputs(self.columns_), dtype=object)
+        return np.array(outputs(self.columns_), dtype=object)
 
     def report(self, last=False):
         "The log of `fit` (or of the last table cleaned) as a DataFrame: column, problem, action, rows, why."
@@ -201,7 +194,7 @@ def _role(frame, labels, asked, role):
         raise ValueError(f"{role}={asked!r}: there is no such column; there are {', '.join(map(repr, list(frame.columns)[:12]))}")
     return name
 
-# %% ../../nbs/1_tables/03_cleaning.ipynb #03e1d74e
+# %% ../../nbs/1_tables/03_cleaning.ipynb #56396367
 def _learn(cleaner, X, key, target, time):
     "fit_transform: learn each column's plan, read the table by it, learn the statistics, finish."
     _check_params(cleaner)
@@ -217,8 +210,8 @@ def _learn(cleaner, X, key, target, time):
         column, texts[name] = learn(name, name, frame[name], role, cleaner.max_levels, cleaner.day_first, cleaner.merge_spellings, cleaner.missing)
         columns.append(column)
     values, counts = _read_rows(cleaner, columns, frame, texts, log)
-    _statistics(cleaner, columns, values)
-    out = _finish(cleaner, columns, values, log, frame)
+    statistics(cleaner, columns, values)
+    out = finish(cleaner, columns, values, log, frame)
     cleaner.columns_, cleaner.log_, cleaner.counts_ = columns, log, counts | {"rows_out": len(out)}
     cleaner.last_log_, cleaner.last_counts_ = list(log), dict(cleaner.counts_)
     cleaner.key_, cleaner.target_, cleaner.time_ = roles["key"], roles["target"], roles["time"]
@@ -236,7 +229,7 @@ def _apply(cleaner, X):
     log = [Decision(name, "unknown column", "left out", len(frame), "the cleaner was not fitted on it") for name in frame.columns if name not in known]
     present = [c for c in columns if c.source in frame.columns]
     values, counts = _read_rows(cleaner, present, frame, {}, log)
-    out = _finish(cleaner, present, values, log, frame)
+    out = finish(cleaner, present, values, log, frame)
     cleaner.last_log_, cleaner.last_counts_ = log, counts | {"rows_out": len(out)}
     return _labelled(out, index)
 
@@ -271,7 +264,7 @@ def _check_read(column, values, series):
         shown = ", ".join(repr(str(v)[:30]) for v in series[values.isna() & series.notna()].head(3))
         raise ValueError(f"time={column.name!r}: most values are no dates, such as {shown}; name another column, or leave time= out")
 
-# %% ../../nbs/1_tables/03_cleaning.ipynb #bf0622b8
+# %% ../../nbs/1_tables/03_cleaning.ipynb #18ecd3a2
 def _drop_keyless(cleaner, columns, values, log):
     "Drop the rows without a key, or keep and count them."
     key = next((c.name for c in columns if c.role == "key"), None)
@@ -287,12 +280,7 @@ def _drop_keyless(cleaner, columns, values, log):
 def _altered(columns, frame, rows):
     "Which rows carry flags that say a value is not as it was read: they cannot be exact duplicates."
     flags = [flag for c in columns for flag in (c.missing_flag, c.outlier_flag) if flag and flag in frame.columns]
-    return np.any([_marked(frame[flag], rows) for flag in flags], axis=0) if flags else np.zeros(len(rows), dtype=bool)
-
-
-def _marked(flag, rows):
-    "A flag column of a table that was cleaned before, as booleans; it may have been through a file."
-    return flag.iloc[rows].astype("str").str.casefold().isin(("true", "1", "1.0")).to_numpy()
+    return np.any([marked(frame[flag], rows) for flag in flags], axis=0) if flags else np.zeros(len(rows), dtype=bool)
 
 
 def _drop_duplicates(cleaner, columns, values, frame, log):
@@ -306,194 +294,3 @@ def _drop_duplicates(cleaner, columns, values, frame, log):
     drop = cleaner.duplicates == "drop"
     log.append(Decision("(rows)", "exact duplicates", "rows dropped" if drop else "kept", rows, "the same as an earlier row in every column"))
     return (values[~twice], rows) if drop else (values, 0)
-
-# %% ../../nbs/1_tables/03_cleaning.ipynb #39a0e5a8
-def _statistics(cleaner, columns, values):
-    "Learn from the rows that stay: fills, bounds, flags, and which columns say nothing."
-    taken = set(values.columns)
-    for column in columns:
-        series = values[column.name]
-        seen = series.dropna()
-        if column.role == "feature" and (not len(seen) or (cleaner.constant == "drop" and len(series) > 1 and _one_value(series))):
-            column.dropped = "empty" if not len(seen) else "constant"
-        elif column.role == "feature":
-            _statistic(cleaner, column, series, seen, taken)
-        elif column.kind == "number":
-            column.whole = bool(np.all(seen % 1 == 0))
-    if cleaner.numeric == "model":
-        _grow_models(cleaner, columns, values)
-
-
-def _one_value(series):
-    return series.nunique(dropna=False) == 1
-
-
-def _statistic(cleaner, column, series, seen, taken):
-    "Learn one feature column's fill and bounds."
-    if column.kind == "number":
-        numbers = np.sort(seen.to_numpy(dtype=float))
-        column.whole = bool(np.all(numbers % 1 == 0))
-        column.fill = fill_value(numbers, "median" if cleaner.numeric == "model" else cleaner.numeric)
-        if cleaner.outliers != "keep":
-            column.low, column.high = bounds(numbers, cleaner.reach)
-            if column.low is not None and (numbers[0] < column.low or numbers[-1] > column.high):
-                column.outlier_flag = _free(f"{column.name}_outlier", taken)
-                taken.add(column.outlier_flag)
-    elif column.kind == "boolean":
-        column.fill = bool(seen.mean() >= 0.5)
-    elif column.kind == "category":
-        column.fill = column.levels[0] if cleaner.categorical == "most_frequent" else _level("missing", column.levels)
-    if column.fill is not None and column.kind != "category" or column.kind == "number":
-        if series.isna().any():
-            column.missing_flag = _free(f"{column.name}_missing", taken)
-            taken.add(column.missing_flag)
-
-
-def _level(name, levels):
-    "A level called `name`: the column's own where it has one, whatever its case."
-    return next((level for level in levels if level.casefold() == name), name)
-
-# %% ../../nbs/1_tables/03_cleaning.ipynb #a6854e6c
-def _outputs(columns):
-    "Names of the cleaned table's columns."
-    return [name for c in columns if not c.dropped for name in (c.name, c.missing_flag, c.outlier_flag) if name]
-
-
-def _flagged(frame, name, rows, mark):
-    "A mark, or the mark that the table already carried."
-    return mark | _marked(frame[name], rows) if name in frame.columns else mark
-
-
-def _finish(cleaner, columns, values, log, frame):
-    "Fill, flag and bound the values; give the columns their final types."
-    out, filled = {}, _predicted(columns, values)
-    for column in columns:
-        if column.dropped:
-            log.append(Decision(column.name, f"{column.dropped} column", "column dropped", len(values), "it cannot tell one row from another"))
-            continue
-        finish = {"number": _finish_number, "boolean": _finish_boolean, "category": _finish_category}.get(column.kind, _finish_other)
-        series = values[column.name]
-        made = finish(cleaner, column, series, log, filled.get(column.name)) if column.role == "feature" else {column.name: _finish_role(column, series, log)}
-        out |= {name: _flagged(frame, name, values.index, v) if name in (column.missing_flag, column.outlier_flag) else v for name, v in made.items()}
-    return pd.DataFrame(out, index=values.index, copy=False)
-
-
-def _finish_role(column, series, log):
-    "Key, target and time: nothing is made up for them."
-    rows = int(series.isna().sum())
-    if rows and column.role != "key":
-        log.append(Decision(column.name, f"missing {column.role}", "kept as missing", rows, f"a {column.role} is never made up"))
-    if column.role == "target" and column.kind == "boolean" and not rows:
-        return series.astype(bool)
-    return series
-
-
-def _finish_other(cleaner, column, series, log, _):
-    "Dates, identifiers and text: a gap stays a gap, because a made-up date or name would be a lie."
-    rows = int(series.isna().sum())
-    if rows:
-        log.append(Decision(column.name, "missing values", "kept as missing", rows, f"nothing stands for a missing {column.kind}"))
-    return {column.name: series}
-
-# %% ../../nbs/1_tables/03_cleaning.ipynb #98bad43b
-def _finish_number(cleaner, column, series, log, filled):
-    numbers, made = series.to_numpy(dtype=float), {}
-    gaps = np.isnan(numbers)
-    strange = np.zeros(len(numbers), dtype=bool)
-    if column.low is not None:
-        strange = (numbers < column.low) | (numbers > column.high)
-    result = numbers.copy() if gaps.any() or cleaner.outliers == "clip" else numbers
-    if cleaner.outliers == "clip" and strange.any():
-        result = np.clip(result, column.low, column.high)
-    if gaps.any():
-        _fill_number(cleaner, column, result, gaps, log, filled)
-    if strange.any():
-        log.append(Decision(column.name, "outliers", "pulled to the bound and marked" if cleaner.outliers == "clip" else "kept and marked", int(strange.sum()),
-                            f"outside of {column.low:,.6g} to {column.high:,.6g}, which is {cleaner.reach:g} interquartile ranges beyond the quartiles"))
-    exact = series.to_numpy() if series.dtype.kind == "i" and not strange.any() else result
-    made[column.name] = exact.astype(np.int64) if column.whole and not np.isnan(result).any() and np.all(result % 1 == 0) else result
-    if column.missing_flag:
-        made[column.missing_flag] = gaps
-    if column.outlier_flag:
-        made[column.outlier_flag] = strange
-    return made
-
-
-def _fill_number(cleaner, column, result, gaps, log, filled):
-    "Put the fill, or the model's predictions, where the gaps are."
-    rows = int(gaps.sum())
-    if column.fill is None:
-        log.append(Decision(column.name, "missing values", "kept as missing and marked", rows, 'numeric="flag" leaves gaps open'))
-    elif filled is not None:
-        result[gaps] = filled
-        log.append(Decision(column.name, "missing values", "predicted from the other columns", rows, f"gradient-boosted trees; between {filled.min():,.6g} and {filled.max():,.6g}"))
-    else:
-        result[gaps] = column.fill
-        name = "median" if cleaner.numeric == "model" else cleaner.numeric.replace("_", " ")
-        log.append(Decision(column.name, "missing values", f"filled with the {name}", rows, f"{column.fill:,.6g}, from the training rows"))
-
-# %% ../../nbs/1_tables/03_cleaning.ipynb #8b7674ab
-def _finish_boolean(cleaner, column, series, log, _):
-    gaps = series.isna().to_numpy()
-    if gaps.any():
-        log.append(Decision(column.name, "missing values", "filled with the commoner answer", int(gaps.sum()), "yes" if column.fill else "no"))
-    made = {column.name: series.fillna(column.fill).to_numpy(dtype=bool)}
-    return made | ({column.missing_flag: gaps} if column.missing_flag else {})
-
-
-def _finish_category(cleaner, column, series, log, _):
-    gaps = series.isna()
-    levels, other = list(column.levels), _level("other", column.levels)
-    strange = ~gaps & ~series.isin([*levels, column.fill, other])
-    if strange.any():
-        shown = ", ".join(map(repr, series[strange].unique()[:3]))
-        if cleaner.unseen == "error":
-            raise ValueError(f"column {column.name!r} holds {shown}, which the cleaner was not fitted on; unseen= says what to do with it")
-        log.append(Decision(column.name, "unseen category", f"read as {other!r}" if cleaner.unseen == "other" else "read as missing", int(strange.sum()), shown))
-        series = series.mask(strange, other if cleaner.unseen == "other" else column.fill)
-    if gaps.any():
-        what = "given a level of their own" if cleaner.categorical == "missing" else "filled with the commonest"
-        log.append(Decision(column.name, "missing values", what, int(gaps.sum()), repr(column.fill)))
-        series = series.fillna(column.fill)
-    extra = [column.fill] + ([other] if cleaner.unseen == "other" else [])
-    return {column.name: pd.Categorical(series, categories=levels + [level for level in dict.fromkeys(extra) if level not in levels])}
-
-# %% ../../nbs/1_tables/03_cleaning.ipynb #a47ca401
-def _matrix(columns, values):
-    "The feature columns that a model can use, as float64 with NaN for gaps, and their names."
-    used = {}
-    for column in columns:
-        if column.role != "feature" or column.dropped:
-            continue
-        series = values[column.name]
-        if column.kind in ("number", "boolean"):
-            used[column.name] = series.to_numpy(dtype=float, na_value=np.nan)
-        elif column.kind == "date":
-            days = series.to_numpy().astype("M8[s]")
-            used[column.name] = np.where(np.isnat(days), np.nan, days.astype("int64") / 86400)
-        elif column.kind == "category":
-            codes = pd.Categorical(series, categories=column.levels).codes
-            used[column.name] = np.where(codes < 0, np.nan, codes)
-    return used
-
-
-def _grow_models(cleaner, columns, values):
-    "A model for every number column with gaps."
-    used = _matrix(columns, values)
-    for column in columns:
-        if column.kind == "number" and column.missing_flag and len(used) > 1:
-            others = [name for name in used if name != column.name]
-            known = ~np.isnan(used[column.name])
-            column.model = {"inputs": others} | grow(np.column_stack([used[n][known] for n in others]), used[column.name][known], cleaner.random_state)
-
-
-def _predicted(columns, values):
-    "{column: predictions for its gaps}."
-    if not any(c.model for c in columns):
-        return {}
-    used, filled = _matrix(columns, values), {}
-    for column in columns:
-        gaps = values[column.name].isna().to_numpy() if column.model else np.zeros(1, dtype=bool)
-        if column.model and gaps.any():
-            filled[column.name] = predict(column.model, np.column_stack([used[n][gaps] for n in column.model["inputs"]]))
-    return filled

@@ -14,7 +14,7 @@ import pandas as pd
 from .cleaning_types import MISSING, as_texts, merge_spellings, read_booleans, read_dates, read_numbers, recognise, spelling_key
 from .cleaning_types import named_like_code
 
-# %% ../../nbs/1_tables/03_cleaning_columns.ipynb #c322acb8
+# %% ../../nbs/1_tables/03_cleaning_columns.ipynb #5457a769
 @dataclass(frozen=True)
 class Decision:
     """One line of the cleaner's log.
@@ -47,6 +47,7 @@ class Column:
     whole: bool = False                # every training value was a whole number
     comma: bool | None = None          # the comma is the decimal mark
     day_first: bool | None = None
+    why: str = ""                      # the reason for day_first
     levels: list = field(default_factory=list)
     spellings: dict = field(default_factory=dict)
     fill: float | str | bool | None = None
@@ -101,7 +102,7 @@ def _frozen(values):
     "Where numbers are infinite."
     return np.isinf(values) if values.dtype.kind == "f" else np.zeros(len(values), dtype=bool)
 
-# %% ../../nbs/1_tables/03_cleaning_columns.ipynb #b736840d
+# %% ../../nbs/1_tables/03_cleaning_columns.ipynb #0617c382
 def _kind_of_numbers(name, values):
     found = np.unique(values[np.isfinite(values)])
     if not len(found):
@@ -158,7 +159,8 @@ def _learn_texts(column, texts, day_first, merge):
     if column.kind == "number":
         column.comma = bool(read_numbers(texts.texts, counts)[1])
     elif column.kind == "date":
-        column.day_first = read_dates(texts.texts, counts, day_first)[1]
+        _, column.day_first, remarks = read_dates(texts.texts, counts, day_first)
+        column.why = remarks.get("why", "as day_first= says")
     elif column.kind == "category":
         column.spellings = merge_spellings(texts.texts, counts) if merge else {t: t for t in texts.texts}
         totals = pd.Series(counts).groupby([column.spellings[spelling_key(t) if merge else t] for t in texts.texts]).sum()
@@ -246,14 +248,13 @@ def _read_booleans(column, series, texts, notes):
         notes.append(("type", "read as yes or no", int((~np.isnan(values)).sum()), "two values only"))
     return pd.arrays.BooleanArray(np.nan_to_num(values) != 0, np.isnan(values))
 
-# %% ../../nbs/1_tables/03_cleaning_columns.ipynb #9bb31525
+# %% ../../nbs/1_tables/03_cleaning_columns.ipynb #faa93be1
 def _read_dates(column, series, texts, notes):
     if texts is None:
         return _times(series)
     stamps, order, remarks = read_dates(texts.texts, texts.counts, column.day_first)
-    why = remarks.pop("why", None)
     shown = ", ".join(f"{form} ({rows:,})" for form, rows in sorted(remarks.items(), key=lambda item: -item[1]))
-    order = "" if order is None else f"; slashed dates are {'day' if order else 'month'} first" + (f" ({why})" if why else "")
+    order = "" if order is None else f"; slashed dates are {'day' if order else 'month'} first ({column.why})"
     notes.append(("type", "text read as dates", int(texts.counts[~np.isnat(stamps)].sum()), f"written like {shown}{order}"))
     _unread(texts, np.isnat(stamps), "date", notes)
     return texts.take(stamps, np.datetime64("NaT", "us"))
@@ -271,6 +272,8 @@ def _read_category(column, series, texts, notes):
 
 def _read_names(column, series, texts, notes):
     "Identifiers and free text: as they are, but 17850.0 is 17850."
+    if series.dtype.kind in "iuf":
+        notes.append(("type", "numbers read as text", int(texts.counts.sum()), "they name things and count nothing; 17850.0 is 17850"))
     plain = [text.split(".")[0] if text[-2:] == ".0" and text[:-2].lstrip("-").isdigit() else text for text in texts.texts]
     return _text_array(texts, plain)
 
