@@ -38,7 +38,17 @@ class _Row:
         unit = " (relative)" if self.relative else ""
         return [self.quantity, self.ours, self.theirs, f"{self.difference:.2g}{unit}", f"{self.tol:.2g}", "yes" if self.passed else "NO"]
 
-# %% ../../nbs/0_course/02_ledger.ipynb #b382616a
+# %% ../../nbs/0_course/02_ledger.ipynb #835c4e79
+def _refuse(title, rows):
+    "Raise ParityError, with the failing rows as a table and why each failed, or because there is no row."
+    failed = [row for row in rows if not row.passed]
+    if failed:
+        table = text_table(f"{title}: {len(failed)} of {len(rows)} rows disagree", HEAD, [r.cells() for r in failed])
+        raise ParityError("\n".join([table, *(f"{r.quantity}: {r.note}" for r in failed)]))
+    if not rows:
+        raise ParityError(f"{title}: an empty ledger proves nothing; add a row first")
+
+# %% ../../nbs/0_course/02_ledger.ipynb #79921530
 class Ledger:
     """A table of quantities, ours beside a reference's, that fails where they differ.
 
@@ -89,12 +99,7 @@ class Ledger:
         ParityError
             If a row is over its tolerance, or there is no row.
         """
-        failed = [row for row in self.rows if not row.passed]
-        if failed:
-            table = text_table(f"{self.title}: {len(failed)} of {len(self.rows)} rows disagree", HEAD, [r.cells() for r in failed])
-            raise ParityError("\n".join([table, *(f"{r.quantity}: {r.note}" for r in failed)]))
-        if not self.rows:
-            raise ParityError(f"{self.title}: an empty ledger proves nothing; add a row first")
+        _refuse(self.title, self.rows)
         return self
 
     def __repr__(self):

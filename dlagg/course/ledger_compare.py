@@ -11,21 +11,24 @@ import math
 
 import numpy as np
 
-# %% ../../nbs/0_course/02_ledger_compare.ipynb #7f4e65f8
+# %% ../../nbs/0_course/02_ledger_compare.ipynb #e781f4a6
 def as_array(value):
     "Any array-like as a NumPy array; missing values of masked arrays and of pandas become NaN."
     if hasattr(value, "toarray"):
         value = value.toarray()             # SciPy's sparse matrices
     if isinstance(value, np.ma.MaskedArray):
         value = value.astype(float).filled(np.nan)
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"not an array, nor a table or a number: {error}") from None
     if array.dtype.kind not in "OTM":       # O: pandas' nullable numbers arrive as objects; pd.NA has no float value
         return array
     if array.dtype.kind == "M":
         array = array.astype("datetime64[us]")    # one unit, so that equal moments are equal
     cells = [math.nan if _missing(v) else v for v in array.ravel().tolist()]
-    if any(isinstance(v, (str, bytes)) for v in cells):
-        return array                        # "1" is not 1
+    if any(isinstance(v, (str, bytes)) or (isinstance(v, int) and abs(v) > 2**53) for v in cells):
+        return array                        # "1" is not 1, and a float cannot hold every large integer
     try:
         return np.array(cells, dtype=float).reshape(array.shape)
     except (TypeError, ValueError, OverflowError):
