@@ -115,7 +115,7 @@ def _day_rates():
     day = np.arange(DAYS)
     return np.exp(TREND * day / 365.25 + YEAR * _wave(day, YEAR_PEAK) + WEEKDAY[day % 7])    # day 0 is a Monday
 
-# %% ../../nbs/1_tables/01_datasets_draw.ipynb #78b2c704
+# %% ../../nbs/1_tables/01_datasets_draw.ipynb #8d37fb3c
 def _try_orders(people, rng):
     "Customer, day and hour of each order that is tried, in the order of time."
     segment = people["segment"]
@@ -124,8 +124,8 @@ def _try_orders(people, rng):
     day = pick(rng, _day_rates(), n=len(who))
     hour = np.clip(people["hour"][who] + 2.0 * normal(rng, len(who)), 6, 22.9)
     minute = day * 1440 + np.floor(hour * 60).astype(int)
-    return_order = np.argsort(minute, kind="stable")
-    return who[return_order], minute[return_order]
+    by_time = np.argsort(minute, kind="stable")
+    return who[by_time], minute[by_time]
 
 
 def _fill(who, minute, people, level, rng):
