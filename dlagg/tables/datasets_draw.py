@@ -11,19 +11,29 @@ __all__ = ['START', 'DAYS', 'CATEGORIES', 'NAMES', 'PRICES', 'ELASTICITY', 'SWIN
 # %% ../../nbs/1_tables/01_datasets_draw.ipynb #1e571ff7
 import numpy as np
 
-# %% ../../nbs/1_tables/01_datasets_draw.ipynb #42bb8c22
+# %% ../../nbs/1_tables/01_datasets_draw.ipynb #52a789ff
 def stream(seed, part):
-    "Random numbers for one part of the shop, independent of the other parts'."
+    """Random numbers for one part of the shop, independent of those of the other parts.
+
+    Parameters
+    ----------
+    seed, part : int
+        0 or more.
+
+    Returns
+    -------
+    numpy.random.Generator
+    """
     return np.random.Generator(np.random.PCG64([seed, part]))
 
-
+# %% ../../nbs/1_tables/01_datasets_draw.ipynb #c3cc2405
 def normal(rng, n):
-    "`n` standard normal numbers, by Box and Muller."
+    """`n` standard normal numbers, by Box and Muller (1958): sqrt(-2 log u) cos(2 pi v). Shape (n,)."""
     return np.sqrt(-2 * np.log(1 - rng.random(n))) * np.cos(2 * np.pi * rng.random(n))
 
 
 def poisson(rng, rate):
-    "One Poisson count for each entry of `rate`."
+    """One Poisson count for each entry of `rate` (mean counts, 0 or more), by inversion. An array of integers of the same shape."""
     rate = np.asarray(rate, float)
     u, term, count = rng.random(rate.shape), np.exp(-rate), np.zeros(rate.shape, int)
     below = term.copy()
@@ -33,9 +43,25 @@ def poisson(rng, rate):
         below = below + term
     return count
 
-
+# %% ../../nbs/1_tables/01_datasets_draw.ipynb #742c85f2
 def pick(rng, weights, rows=None, n=None):
-    "Column numbers drawn by `weights`: one table of weights for all `n`, or the row `rows[i]` of it for draw `i`."
+    """Choices drawn by weight.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    weights : ndarray, shape (choices,) or (kinds, choices)
+        Not negative; they need not add up to 1.
+    rows : ndarray of int, optional
+        For a table of weights: draw `i` uses the row `rows[i]`.
+    n : int, optional
+        For one row of weights: how many draws.
+
+    Returns
+    -------
+    ndarray of int
+        Numbers of choices, shape (n,) or (len(rows),).
+    """
     share = np.cumsum(weights / np.sum(weights, axis=-1, keepdims=True), axis=-1)
     if rows is None:
         return np.minimum(np.searchsorted(share, rng.random(n), side="right"), len(share) - 1)
@@ -77,9 +103,20 @@ CHANNELS = ["web", "app", "phone", "store"]
 CHANNEL = np.array([[4, 2, 2, 2], [3, 6, 0.5, 0.5], [5, 2, 1, 2], [5, 3, 1, 1]], float)
 REGIONS = ["north", "east", "south", "west"]
 
-# %% ../../nbs/1_tables/01_datasets_draw.ipynb #fcdb8f5c
+# %% ../../nbs/1_tables/01_datasets_draw.ipynb #d9dcbf50
 def draw_people(n, seed):
-    "Hidden facts about the customers: segment, activity, tastes; `hurt` and `keen` are the two planted patterns."
+    """Hidden facts about the customers.
+
+    Parameters
+    ----------
+    n, seed : int
+
+    Returns
+    -------
+    dict of ndarray
+        Of length n: `segment` (0 to 3), `activity` (factor on the rate of orders), `taste` (n x 6 weights of the categories), `hour` (usual hour of
+        an order), `bargain` (share of lines with a discount), and the planted patterns `hurt` and `keen` (bool).
+    """
     rng = stream(seed, 1)
     segment = pick(rng, np.array(HABITS["share"]), n=n)
     taste = TASTE[segment] * np.exp(0.75 * normal(rng, 6 * n).reshape(n, 6))
@@ -115,7 +152,7 @@ def _day_rates():
     day = np.arange(DAYS)
     return np.exp(TREND * day / 365.25 + YEAR * _wave(day, YEAR_PEAK) + WEEKDAY[day % 7])    # day 0 is a Monday
 
-# %% ../../nbs/1_tables/01_datasets_draw.ipynb #8d37fb3c
+# %% ../../nbs/1_tables/01_datasets_draw.ipynb #6b6182c9
 def _try_orders(people, rng):
     "Customer, day and hour of each order that is tried, in the order of time."
     segment = people["segment"]
@@ -127,7 +164,7 @@ def _try_orders(people, rng):
     by_time = np.argsort(minute, kind="stable")
     return who[by_time], minute[by_time]
 
-
+# %% ../../nbs/1_tables/01_datasets_draw.ipynb #7c61bcfd
 def _fill(who, minute, people, level, rng):
     "Which products are in which order: a table of booleans, orders x 48."
     order = np.repeat(np.arange(len(who)), 1 + poisson(rng, np.array(HABITS["basket"])[people["segment"][who]]))
@@ -172,9 +209,22 @@ def _trouble(who, people, rng):
     late = (place >= first) & (place < first + lates[who])
     return late, place < complaints[who], hurt
 
-# %% ../../nbs/1_tables/01_datasets_draw.ipynb #aee9f7a0
+# %% ../../nbs/1_tables/01_datasets_draw.ipynb #276803d9
 def draw_lines(people, seed):
-    "The table of order lines as arrays: customer, minute, order, product, and what happened to the line."
+    """The order lines as arrays.
+
+    Parameters
+    ----------
+    people : dict
+        From `draw_people`.
+    seed : int
+
+    Returns
+    -------
+    dict of ndarray
+        Of one length, in the order of time: `order` (number), `product` (0 to 47), `who` (customer number), `minute` (since the start of 2024),
+        `price` (euro), `channel` (0 to 3).
+    """
     rng, level = stream(seed, 3), _levels(seed)
     who, minute = _try_orders(people, rng)
     basket = _associate(_fill(who, minute, people, level, rng), NAMES.replace("\n", "|").split("|"), rng)
@@ -186,9 +236,23 @@ def draw_lines(people, seed):
     lines["channel"] = pick(rng, CHANNEL, rows=people["segment"][who])[order]
     return lines
 
-
+# %% ../../nbs/1_tables/01_datasets_draw.ipynb #08aae4a1
 def draw_service(lines, people, rng):
-    "Quantity, discount, delivery, complaint and rating of each line; and who was hurt."
+    """Add to `lines` what happened to each: `quantity`, `discount`, `delivery` (days), `complaint`, `rating`, `cause` (bool).
+
+    Parameters
+    ----------
+    lines : dict
+        From `draw_lines`; it is added to.
+    people : dict
+        From `draw_people`.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of bool, shape (customers,)
+        Who was hurt: those meant to be who have at least two lines.
+    """
     who, n = lines["who"], len(lines["who"])
     lines["quantity"] = 1 + poisson(rng, np.array(HABITS["more"])[people["segment"]][who])
     lines["discount"] = np.where(rng.random(n) < people["bargain"][who], np.array([0.05, 0.10, 0.20])[pick(rng, np.ones(3), n=n)], 0.0)
@@ -200,16 +264,28 @@ def draw_service(lines, people, rng):
     lines["cause"] = late & complaint
     return hurt
 
-# %% ../../nbs/1_tables/01_datasets_draw.ipynb #8bddcafe
+# %% ../../nbs/1_tables/01_datasets_draw.ipynb #fd10172d
 EVENTS = ["view", "price", "add", "remove", "checkout"]
 VISITS = [["view", "view"], ["view", "price"], ["view", "add", "remove"],       # 0, 1, 2: looking around, and a change of mind
           ["view", "price", "add"], ["view", "add", "price"],                   # 3: means it; 4: shied at the price
           ["view", "price", "add", "checkout"], ["view", "add", "price", "checkout"]]    # 5, 6: bought
-LOGGED = 60
+LOGGED = 60     # days
 
-
+# %% ../../nbs/1_tables/01_datasets_draw.ipynb #81080fed
 def draw_visits(lines, people, rng):
-    "Customer, kind (a row of `VISITS`), minute, product and device of every visit."
+    """The visits of the last `LOGGED` days as arrays.
+
+    Parameters
+    ----------
+    lines, people : dict
+        From `draw_lines` and `draw_people`.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    dict of ndarray
+        Of one length: `who`, `kind` (a row of `VISITS`), `minute`, `product`, `device` (0 to 2).
+    """
     n = len(people["keen"])
     plain, carts = 1 + poisson(rng, np.full(n, 0.5)), 1 + poisson(rng, np.full(n, 0.5))
     who = np.concatenate([np.repeat(np.arange(n), plain), np.repeat(np.arange(n), carts)])

@@ -10,9 +10,19 @@ import io
 
 import numpy as np
 
-# %% ../../nbs/1_tables/01_datasets_mess.ipynb #0bd1f78a
+# %% ../../nbs/1_tables/01_datasets_mess.ipynb #3f4a4b6b
 def to_text(table):
-    "The table with every column as text: dates to the minute or second, money and shares with two decimals."
+    """A table with every column as text: dates to the day, minute or second, money and shares with two decimals.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One of the shop's clean tables; the columns `joined` and `time` hold dates.
+
+    Returns
+    -------
+    DataFrame
+    """
     import pandas as pd    # only when a shop is made
     return pd.DataFrame({name: _column_text(name, table[name]) for name in table.columns}, dtype=object)
 
@@ -25,9 +35,9 @@ def _column_text(name, column):
         return [f"{value:.2f}" for value in column]
     return [str(value) for value in column]
 
-
+# %% ../../nbs/1_tables/01_datasets_mess.ipynb #729cb8d4
 def read_text(table):
-    "What `pandas.read_csv` makes of a table of text."
+    """What `pandas.read_csv` makes of a table of text (`to_text`, `dirty`): a DataFrame with the types that it finds."""
     import pandas as pd
     return pd.read_csv(io.StringIO(table.to_csv(index=False, lineterminator="\n")), low_memory=False)
 

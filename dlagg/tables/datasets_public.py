@@ -152,7 +152,7 @@ def _baskets(baskets, as_frame):
     sizes = [len(basket) for basket in baskets]
     return pd.DataFrame({"basket": np.repeat(np.arange(len(baskets)), sizes), "item": [item for basket in baskets for item in basket]})
 
-# %% ../../nbs/1_tables/01_datasets_public.ipynb #b007738e
+# %% ../../nbs/1_tables/01_datasets_public.ipynb #aa3bbb9d
 def _read(name, **options):
     "A public CSV file as pandas reads it."
     import pandas as pd
@@ -177,7 +177,7 @@ def fetch_shoppers():
     """12,330 visits to a web shop (Sakar et al. 2019): 17 features and `Revenue`, true for the 1908 that bought."""
     return _read("online_shoppers_intention.csv")
 
-
+# %% ../../nbs/1_tables/01_datasets_public.ipynb #fb742411
 def fetch_titanic():
     """891 passengers of the Titanic, 11 columns with 866 blanks; `survived` is 0 or 1."""
     return _read("titanic_raw.csv")
@@ -229,14 +229,22 @@ def fetch_series(name):
     values = _read(f"{name}.csv").iloc[:, -1].to_numpy()
     return pd.Series(values, pd.date_range(start, periods=len(values), freq=frequency), name=name)
 
-# %% ../../nbs/1_tables/01_datasets_public.ipynb #06d6b629
+# %% ../../nbs/1_tables/01_datasets_public.ipynb #ecd7f20a
 class Graph(NamedTuple):
-    "A graph as two tables: `nodes`, indexed by id, and `edges`, with `source` and `target`."
+    """A graph as two tables.
+
+    Attributes
+    ----------
+    nodes : DataFrame
+        Indexed by `id`, with what the file says about each node.
+    edges : DataFrame
+        `source` and `target`, ids of nodes.
+    """
 
     nodes: object
     edges: object
 
-
+# %% ../../nbs/1_tables/01_datasets_public.ipynb #d26ad733
 def _read_gml(text):
     "The nodes and edges of a flat GML file."
     import pandas as pd
@@ -246,7 +254,7 @@ def _read_gml(text):
                              for block in blocks])
     return Graph(records("node").set_index("id"), records("edge"))
 
-
+# %% ../../nbs/1_tables/01_datasets_public.ipynb #23c53e29
 def fetch_graph(name):
     """A classic undirected graph.
 

@@ -156,7 +156,7 @@ class Shop:
             raise ValueError(f"target is {target!r}; a shop has 'churned', 'will_buy' and 'next_spend'")
         return self.orders.merge(self.customers[["customer_id", target]], on="customer_id", how="left")
 
-# %% ../../nbs/1_tables/01_datasets_shop.ipynb #c5caabbe
+# %% ../../nbs/1_tables/01_datasets_shop.ipynb #a34dbeb1
 def _check(n_customers, random_state):
     "Complain about what `make_shop` cannot use."
     for name, value, least in (("n_customers", n_customers, 10), ("random_state", random_state, 0)):
@@ -166,7 +166,7 @@ def _check(n_customers, random_state):
             raise ValueError(f"{name} is {value}; it must be {least} or more")
     return int(n_customers), int(random_state)
 
-
+# %% ../../nbs/1_tables/01_datasets_shop.ipynb #c5e0a033
 def make_shop(n_customers=2000, random_state=0, messy=False):
     """Draw a shop. The same arguments give the same shop on every machine.
 
@@ -196,11 +196,15 @@ def make_shop(n_customers=2000, random_state=0, messy=False):
     tables, mess = _dirty(shop, seed)
     return Shop(**{name: read_text(text) for name, text in tables.items()}, truth={**shop.truth, "mess": mess})
 
-
+# %% ../../nbs/1_tables/01_datasets_shop.ipynb #6ebb9486
 def _dirty(shop, seed):
     "The four tables as dirty text, and a table of what was done."
-    tables = {name: to_text(getattr(shop, name)) for name in ("customers", "products", "orders", "visits")}
-    return dirty(tables, stream(seed, 6))
+    return dirty(_texts(shop), stream(seed, 6))
+
+
+def _texts(shop):
+    "The four tables as clean text."
+    return {name: to_text(getattr(shop, name)) for name in ("customers", "products", "orders", "visits")}
 
 
 def _clean_shop(n, seed):
@@ -214,7 +218,7 @@ def _clean_shop(n, seed):
     visits = _visits_table(draw_visits(lines, people, rng), n, products, rng)
     return Shop(customers, products, orders, visits, _truth(people, lines, hurt, customers, orders, products))
 
-# %% ../../nbs/1_tables/01_datasets_shop.ipynb #9fbc9bb5
+# %% ../../nbs/1_tables/01_datasets_shop.ipynb #122c3daf
 def write_shop(folder, n_customers=2000, random_state=0, messy=True):
     """Write a shop's tables as CSV, and its truth, into `folder`.
 
@@ -232,13 +236,13 @@ def write_shop(folder, n_customers=2000, random_state=0, messy=True):
     """
     n, seed = _check(n_customers, random_state)
     shop = _clean_shop(n, seed)
-    tables, mess = _dirty(shop, seed) if messy else ({name: to_text(getattr(shop, name)) for name in ("customers", "products", "orders", "visits")}, None)
+    tables, mess = _dirty(shop, seed) if messy else (_texts(shop), None)
     tables["truth_customers"] = to_text(shop.truth["customers"])
     files = {f"{name}.csv": table.to_csv(index=False, lineterminator="\n") for name, table in tables.items()}
     files["truth.json"] = _truth_text({**shop.truth, **({} if mess is None else {"mess": mess})}, n, seed)
     return [_write(Path(folder) / name, text) for name, text in files.items()]
 
-
+# %% ../../nbs/1_tables/01_datasets_shop.ipynb #fe083743
 def _truth_text(truth, n, seed):
     "The truth, without the table of customers, as JSON with one record a line."
     records = {"n_customers": n, "random_state": seed, "seasons": truth["seasons"]}
@@ -252,9 +256,9 @@ def _write(path, text):
         draft.write_bytes(text.encode("utf-8"))
     return path
 
-# %% ../../nbs/1_tables/01_datasets_shop.ipynb #db6e09c3
+# %% ../../nbs/1_tables/01_datasets_shop.ipynb #3262050b
 def main(arguments):
-    "`python -m dlagg.tables.datasets_shop FOLDER`: write the files that dlagg ships."
+    """`python -m dlagg.tables.datasets_shop FOLDER`: write the files that dlagg ships. `arguments` is a list of str: the folder."""
     if len(arguments) != 1:
         sys.exit("usage: python -m dlagg.tables.datasets_shop FOLDER")
     for path in write_shop(arguments[0]):
