@@ -18,6 +18,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
                     "SumPooling", "pooling_layer"],
         "encoders": ["TabularEncoder"],
         "estimator": ["DeepAggregator"],
-        "explain": ["leave_one_out", "plot_explanation"],
+        "explain": ["explain_group", "leave_one_out", "plot_explanation"],
     },
 )

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['probabilities', 'DeepAggregator']
 
-# %% ../../nbs/4_agg/05_estimator.ipynb #c216844c
+# %% ../../nbs/4_agg/05_estimator.ipynb #9123c5a9
 import warnings
 from contextlib import contextmanager
 
@@ -16,6 +16,7 @@ from sklearn.exceptions import NotFittedError
 
 from .encoders import TabularEncoder, cardinalities
 from .estimator_batches import GroupedRows, batch_of, cut, group_order
+from .estimator_files import load_model, save_model
 from .estimator_training import GroupReader, Trainer, build_model, seeded
 from .groups import check_columns, group_aggregate, key_codes
 from .pooling import pooling_layer
@@ -175,7 +176,7 @@ def _train(model, events, groups, n_groups, train, held, y, weight, rng):
         trainer.fit(rows, train, held, y, weight, report)
     model.history_, model.n_shapes_ = pd.DataFrame(trainer.history), len(trainer.shapes)
 
-# %% ../../nbs/4_agg/05_estimator.ipynb #5b3a5df2
+# %% ../../nbs/4_agg/05_estimator.ipynb #29b748f7
 def _build(model, n_numbers):
     "Make the Keras model and name the columns of the vector."
     with seeded(model.random_state):
@@ -188,6 +189,19 @@ def _build(model, n_numbers):
     width = settings["hidden"][-1] if settings["hidden"] else n_numbers
     z, ids = np.zeros((1, width), np.float32), np.zeros(1, np.int32)
     model.vector_names_ = [f"{p.name}_{i}" for p in pooling.poolings for i in range(p(z, ids, num_segments=1).shape[1])]
+
+
+def _restore(model, encoder, classes, fitted, weights):
+    "A fitted model from its saved parts."
+    model.encoder_, model.notes_, model.n_shapes_ = encoder, fitted["notes"], fitted["n_shapes"]
+    model.history_ = pd.DataFrame(fitted["history"])
+    if classes is not None:
+        model.classes_ = classes
+    if fitted["scale"]:
+        model.scale_ = fitted["scale"]
+    _build(model, len(encoder.number_names_))
+    model.model_.set_weights(weights)
+    return model
 
 
 @contextmanager
@@ -273,25 +287,24 @@ class _Answers:
         table = pd.DataFrame(pooled, index=keys, columns=self.vector_names_)
         return pd.concat([table, _classic(self, events, keys)], axis=1) if classic else table
 
-# %% ../../nbs/4_agg/05_estimator.ipynb #c6a4f20a
+# %% ../../nbs/4_agg/05_estimator.ipynb #c5e961f1
 class _Keeps:
     "The methods of DeepAggregator that explain, save, load and say."
 
-    def explain(self, events, key):
-        "Rows of one group, ranked by what each contributed; see `dlagg.agg.explain`."
-        from dlagg.agg.explain import explain_group    # explain builds on this module
-        return explain_group(self, events, key)
+    def explain(self, events, key, outcome=None):
+        "Rows of one group, ranked by what each contributed to the probability of `outcome`; see `explain_group`."
+        from dlagg.agg.explain import explain_group    # here, because explain builds on this module
+        return explain_group(self, _frame(events), key, outcome)
 
     def save(self, path):
         "Write the fitted model to a folder, whole or not at all: JSON and arrays, no pickle."
-        from dlagg.agg.estimator_files import save_model
         save_model(self, path)
 
     @classmethod
     def load(cls, path):
         "Read a model that `save` wrote. ValueError where it is damaged, changed, or from a newer version."
-        from dlagg.agg.estimator_files import load_model
-        return load_model(path)
+        options, parts = load_model(path)
+        return _restore(cls(**options), **parts)
 
     def _say(self, text):
         self.notes_.append(text)
@@ -309,7 +322,7 @@ class _Keeps:
         groups, keys = key_codes(events, self.by, say=say or self._say)
         return events, groups, keys
 
-# %% ../../nbs/4_agg/05_estimator.ipynb #29988a1e
+# %% ../../nbs/4_agg/05_estimator.ipynb #6177fa48
 class DeepAggregator(_Answers, _Keeps, BaseEstimator):
     """Learned aggregation of a long table: rows are encoded, pooled by key, and answered, all trained together.
 
@@ -331,7 +344,7 @@ class DeepAggregator(_Answers, _Keeps, BaseEstimator):
         Width of a category's vector, and of the hidden layer after pooling.
     epochs, batch_size, patience : int, default 60, 64 and 8
         Most rounds; groups a batch; rounds without progress on held-out groups before it stops.
-    learning_rate, weight_decay, dropout : float, default 3e-3, 1e-3 and 0.1
+    learning_rate, weight_decay, dropout : float, default 3e-3, 1e-2 and 0.2
         Of AdamW, and between the layers.
     validation : float, default 0.15
         Share of the groups that is held out to decide when to stop.
@@ -356,7 +369,7 @@ class DeepAggregator(_Answers, _Keeps, BaseEstimator):
     """
 
     def __init__(self, by, pooling=("mean", "max", "attention"), task="classification", encoder="tabular", columns=None, hidden=(64, 32),
-                 embedding=8, head=32, epochs=60, batch_size=64, patience=8, learning_rate=3e-3, weight_decay=1e-3, dropout=0.1,
+                 embedding=8, head=32, epochs=60, batch_size=64, patience=8, learning_rate=3e-3, weight_decay=1e-2, dropout=0.2,
                  validation=0.15, class_weight=None, max_rows=256, random_state=0, verbose=False):
         values = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         for name, value in values.items():

@@ -100,7 +100,7 @@ def _numeric(column, n):
         column = column.astype(np.float32)
     return column[:, None] if column.ndim == 1 else column
 
-# %% ../../nbs/4_agg/01_states.ipynb #0657d6d7
+# %% ../../nbs/4_agg/01_states.ipynb #ca78f002
 def _look_up(state, keys, identity):
     "The parts of the state for `keys`, in that order; the neutral element for a key that is not in the table."
     at = np.searchsorted(state.keys, keys)
@@ -108,7 +108,8 @@ def _look_up(state, keys, identity):
     known[known] = state.keys[at[known]] == keys[known]
     parts = {}
     for name, part in state.parts.items():
-        parts[name] = np.full((len(keys), *part.shape[1:]), identity[name], part.dtype)
+        neutral = identity[name] if not known.all() else 0    # where nothing is missing, an integer needs no NaN
+        parts[name] = np.full((len(keys), *part.shape[1:]), neutral, part.dtype)
         parts[name][known] = part[at[known]]
     return parts
 
