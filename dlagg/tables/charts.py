@@ -18,13 +18,18 @@ import pandas as pd
 
 from ..course.style import GREY, PALETTE, use_style
 
-# %% ../../nbs/1_tables/04_charts.ipynb #52ceeda7
+# %% ../../nbs/1_tables/04_charts.ipynb #aaeb049d
 WIDTH = 30    # characters a label may have
+
+
+def _printable(text):
+    "Text without control characters, which XML does not allow."
+    return "".join(c if c.isprintable() else " " for c in str(text))
 
 
 def _label(ax, text, width=WIDTH):
     "A label that is safe and short; the figure remembers the full text."
-    full = "".join(c if c.isprintable() else " " for c in str(text)).strip() or "(blank)"
+    full = _printable(text).strip() or "(blank)"
     shown = full if len(full) <= width else full[:width - 1].rstrip() + "…"
     if shown != full:
         remembered = ax.figure.__dict__.setdefault("_full_labels", {})
@@ -118,11 +123,12 @@ def bar(table, column, value=None, *, top=12, title=None, ax=None):
     ax.grid(axis="y", visible=False)
     return _finish(ax, title or f"{'Rows' if value is None else value} by {column}", "rows" if value is None else f"sum of {value}", column, "x")
 
-# %% ../../nbs/1_tables/04_charts.ipynb #bdbbffc2
+# %% ../../nbs/1_tables/04_charts.ipynb #b5b941ad
 def _period(times):
-    "A period that gives between about twenty and a hundred and twenty points, its name, and a shortest length in days."
+    "A period that gives between about twenty and a hundred and twenty points, and its name."
     days = (times.max() - times.min()) / pd.Timedelta(days=1)
-    return ("h", "hour", 0) if days <= 4 else ("D", "day", 1) if days <= 120 else ("W-SUN", "week", 7) if days <= 800 else ("M", "month", 28)
+    dates_only = (times.dropna() == times.dropna().dt.normalize()).all()
+    return ("h", "hour") if days <= 4 and not dates_only else ("D", "day") if days <= 120 else ("W-SUN", "week") if days <= 800 else ("M", "month")
 
 
 @_styled
@@ -151,7 +157,7 @@ def line(table, time, value=None, *, how="sum", by=None, title=None, ax=None):
         raise ValueError(f"column {time!r} must hold dates; it has type {times.dtype}")
     if how not in ("sum", "mean", "median", "min", "max"):
         raise ValueError(f"how must be 'sum', 'mean', 'median', 'min' or 'max'; got {how!r}")
-    period, called, _ = _period(times)
+    period, called = _period(times)
     numbers = pd.Series(1.0, index=table.index) if value is None else _column(table, value, numeric=True)
     how = "sum" if value is None else how
     groups = pd.Series("", index=table.index) if by is None else _column(table, by).astype("str")
@@ -363,7 +369,7 @@ def vector_map(vectors, labels=None, *, title=None, ax=None, random_state=0):
     note = f"; {len(rows):,} of {len(points):,} drawn" if len(rows) < len(points) else ""
     return _finish(ax, title or "A map of the vectors", f"first direction ({shares[0]:.0%} of the spread{note})", f"second direction ({shares[1]:.0%})")
 
-# %% ../../nbs/1_tables/04_charts.ipynb #706272e3
+# %% ../../nbs/1_tables/04_charts.ipynb #0234bc5a
 _SVG, _LINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
 
@@ -384,13 +390,13 @@ def svg(fig, alt):
     """
     import matplotlib as mpl
     import matplotlib.pyplot as plt
-    fig = getattr(fig, "figure", fig)
+    fig, alt = getattr(fig, "figure", fig), _printable(alt)
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "dlagg"}), warnings.catch_warnings(), io.BytesIO() as file:
         warnings.filterwarnings("ignore", "Glyph .* missing")          # the reader's browser has the letters
         fig.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}, transparent=True)
         page = file.getvalue()
     plt.close(fig)
-    return _inline(ET.fromstring(page), str(alt), hashlib.sha1(page + str(alt).encode()).hexdigest()[:8], fig.__dict__.get("_full_labels", {}))
+    return _inline(ET.fromstring(page), alt, hashlib.sha1(page + alt.encode("utf-8", "replace")).hexdigest()[:8], fig.__dict__.get("_full_labels", {}))
 
 
 def _inline(root, alt, prefix, full):

@@ -264,7 +264,7 @@ def _check_read(column, values, series):
         shown = ", ".join(repr(str(v)[:30]) for v in series[values.isna() & series.notna()].head(3))
         raise ValueError(f"time={column.name!r}: most values are no dates, such as {shown}; name another column, or leave time= out")
 
-# %% ../../nbs/1_tables/03_cleaning.ipynb #18ecd3a2
+# %% ../../nbs/1_tables/03_cleaning.ipynb #4867b469
 def _drop_keyless(cleaner, columns, values, log):
     "Drop the rows without a key, or keep and count them."
     key = next((c.name for c in columns if c.role == "key"), None)
@@ -287,7 +287,8 @@ def _drop_duplicates(cleaner, columns, values, frame, log):
     "Drop the rows that repeat an earlier one in every column."
     if not values.shape[1]:
         return values, 0
-    twice = values.duplicated().to_numpy() & ~_altered(columns, frame, values.index)
+    real, twice = ~_altered(columns, frame, values.index), np.zeros(len(values), dtype=bool)
+    twice[real] = values[real].duplicated().to_numpy()
     rows = int(twice.sum())
     if not rows:
         return values, 0

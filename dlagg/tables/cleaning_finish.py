@@ -12,7 +12,7 @@ import pandas as pd
 from .cleaning_columns import Decision, bounds, fill_value
 from .cleaning_models import grow, predict
 
-# %% ../../nbs/1_tables/03_cleaning_finish.ipynb #d0214291
+# %% ../../nbs/1_tables/03_cleaning_finish.ipynb #581c748e
 def statistics(cleaner, columns, values):
     "Learn from the rows that stay: fills, bounds, flags, and which columns say nothing."
     taken = set(values.columns)
@@ -48,7 +48,7 @@ def _statistic(cleaner, column, series, seen, taken):
         column.fill = bool(seen.mean() >= 0.5)
     elif column.kind == "category":
         column.fill = column.levels[0] if cleaner.categorical == "most_frequent" else _level("missing", column.levels)
-    if column.fill is not None and column.kind != "category" or column.kind == "number":
+    if column.kind in ("number", "boolean") or column.kind == "category" and cleaner.categorical == "most_frequent":      # "missing" marks itself
         if series.isna().any():
             column.missing_flag = _free(f"{column.name}_missing", taken)
             taken.add(column.missing_flag)
@@ -149,7 +149,7 @@ def _fill_number(cleaner, column, result, gaps, log, filled):
         name = "median" if cleaner.numeric == "model" else cleaner.numeric.replace("_", " ")
         log.append(Decision(column.name, "missing values", f"filled with the {name}", rows, f"{column.fill:,.6g}, from the training rows"))
 
-# %% ../../nbs/1_tables/03_cleaning_finish.ipynb #b83040c0
+# %% ../../nbs/1_tables/03_cleaning_finish.ipynb #dee595a0
 def _finish_boolean(cleaner, column, series, log, _):
     gaps = series.isna().to_numpy()
     if gaps.any():
@@ -173,7 +173,8 @@ def _finish_category(cleaner, column, series, log, _):
         log.append(Decision(column.name, "missing values", what, int(gaps.sum()), repr(column.fill)))
         series = series.fillna(column.fill)
     extra = [column.fill] + ([other] if cleaner.unseen == "other" else [])
-    return {column.name: pd.Categorical(series, categories=levels + [level for level in dict.fromkeys(extra) if level not in levels])}
+    made = {column.name: pd.Categorical(series, categories=levels + [level for level in dict.fromkeys(extra) if level not in levels])}
+    return made | ({column.missing_flag: gaps.to_numpy()} if column.missing_flag else {})
 
 # %% ../../nbs/1_tables/03_cleaning_finish.ipynb #9c55741a
 def _matrix(columns, values):

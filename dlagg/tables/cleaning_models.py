@@ -10,7 +10,7 @@ import numpy as np
 
 SAMPLE = 20_000    # rows learnt from: more change little and take long
 
-# %% ../../nbs/1_tables/03_cleaning_models.ipynb #0a2804d4
+# %% ../../nbs/1_tables/03_cleaning_models.ipynb #a81502c8
 def grow(inputs, wanted, random_state=0):
     """Learn to predict a column from others.
 
@@ -29,11 +29,14 @@ def grow(inputs, wanted, random_state=0):
         "start", and "trees": for each a dict of equally long lists. Only plain numbers.
     """
     from sklearn.ensemble import HistGradientBoostingRegressor    # here, because most tables are cleaned without it
+    from threadpoolctl import threadpool_limits
     if len(wanted) > SAMPLE:
         rows = np.random.default_rng(random_state).choice(len(wanted), SAMPLE, replace=False)
         inputs, wanted = inputs[rows], wanted[rows]
     model = HistGradientBoostingRegressor(max_iter=80, max_leaf_nodes=15, min_samples_leaf=min(20, max(2, len(wanted) // 20)),
-                                          early_stopping=False, random_state=random_state).fit(inputs, wanted)
+                                          early_stopping=False, random_state=random_state)
+    with threadpool_limits(1):         # on a sample this small, threads that wait for one another cost more than they save
+        model.fit(inputs, wanted)
     state = {"start": float(np.ravel(model._baseline_prediction)[0]), "trees": [_copy(tree[0].nodes) for tree in model._predictors]}
     if not np.allclose(predict(state, inputs), model.predict(inputs), rtol=1e-9, atol=1e-9):
         raise RuntimeError("this release of scikit-learn keeps its trees in another way than the ones dlagg knows; use numeric='median'")

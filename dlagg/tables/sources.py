@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SUFFIXES', 'READERS', 'read_table', 'batches', 'SourceError']
 
-# %% ../../nbs/1_tables/02_sources.ipynb #dce8ab2e
+# %% ../../nbs/1_tables/02_sources.ipynb #895c2778
 import difflib
 import glob
 import os
@@ -15,11 +15,10 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
-from .sources_csv import SourceError, check_names, layout, magic, read_text, settle, stream_text, typed
+from .sources_csv import SourceError, check_names, layout, read_text, settle, stream_text, typed
 
 _all_ = ["SourceError"]
 

@@ -127,7 +127,7 @@ def sniff(text):
     best = max(DELIMITERS, key=score)
     return best if score(best) > (0, 0) else ","
 
-# %% ../../nbs/1_tables/02_sources_csv.ipynb #88750472
+# %% ../../nbs/1_tables/02_sources_csv.ipynb #06ab04f0
 @dataclass
 class Layout:
     """What must be known to read a text table: path, encoding, delimiter and column names."""
@@ -162,10 +162,10 @@ def layout(path, encoding=None, delimiter=None, max_columns=2000):
     if len(head) == HEAD:
         text = text[:text.rfind("\n") + 1] or text       # the last line is cut off
     delimiter = delimiter or sniff(text)
-    return Layout(path, encoding, delimiter, _header(path, text, delimiter, max_columns))
+    return Layout(path, encoding, delimiter, _header(path, text, delimiter, max_columns, whole=len(head) < HEAD))
 
-# %% ../../nbs/1_tables/02_sources_csv.ipynb #4ce77529
-def _header(path, text, delimiter, max_columns):
+# %% ../../nbs/1_tables/02_sources_csv.ipynb #4411555b
+def _header(path, text, delimiter, max_columns, whole):
     "The column names: the first row, with a name made up for a blank one."
     try:
         rows = _rows(text, delimiter, limit=1)
@@ -175,6 +175,8 @@ def _header(path, text, delimiter, max_columns):
         raise SourceError(path, "the file is empty", "export it again")
     names = [name if name.strip() else f"column_{i}" for i, name in enumerate(rows[0], 1)]
     check_names(path, names, max_columns)
+    if whole and len(rows) == 1:
+        raise SourceError(path, "it has a header but no rows", "export it again with its data")
     return names
 
 # %% ../../nbs/1_tables/02_sources_csv.ipynb #d5fa5d39
