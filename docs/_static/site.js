@@ -1,3 +1,6 @@
+// From the disk a page cannot read other pages: the search then shows titles without excerpts.
+if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS !== "undefined") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+
 // Follow the reader: a link to an exercise's solution, or to anything inside a folded block, opens the block.
 function unfold() {
   const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
