@@ -5,19 +5,20 @@
 # %% auto #0
 __all__ = ['probabilities', 'DeepAggregator']
 
-# %% ../../nbs/4_agg/05_estimator.ipynb #9123c5a9
+# %% ../../nbs/4_agg/05_estimator.ipynb #42dd5d14
 import warnings
 from contextlib import contextmanager
 
+import keras
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from .encoders import TabularEncoder, cardinalities
-from .estimator_batches import GroupedRows, batch_of, cut, group_order
+from .estimator_batches import GroupedRows, batch_of, cut, group_order, sampled
 from .estimator_files import load_model, save_model
-from .estimator_training import GroupReader, Trainer, build_model, seeded
+from .estimator_training import Trainer, build_model, seeded
 from .groups import check_columns, group_aggregate, key_codes
 from .pooling import pooling_layer
 
@@ -176,7 +177,7 @@ def _train(model, events, groups, n_groups, train, held, y, weight, rng):
         trainer.fit(rows, train, held, y, weight, report)
     model.history_, model.n_shapes_ = pd.DataFrame(trainer.history), len(trainer.shapes)
 
-# %% ../../nbs/4_agg/05_estimator.ipynb #29b748f7
+# %% ../../nbs/4_agg/05_estimator.ipynb #7467280e
 def _build(model, n_numbers):
     "Make the Keras model and name the columns of the vector."
     with seeded(model.random_state):
@@ -184,10 +185,9 @@ def _build(model, n_numbers):
         settings = model.get_params() | ({"hidden": ()} if model.encoder is None else {})
         outputs = len(model.classes_) if model.task == "classification" else 1 if model.task else 32
         sizes = cardinalities(model.encoder_)
-        model.model_ = build_model(settings, sizes, n_numbers, outputs, pooling)
-        model.reader_ = GroupReader(model.model_)
-    width = settings["hidden"][-1] if settings["hidden"] else n_numbers
-    z, ids = np.zeros((1, width), np.float32), np.zeros(1, np.int32)
+        model.model_, model.reader_ = build_model(settings, sizes, n_numbers, outputs, pooling)
+    z = keras.KerasTensor((2, settings["hidden"][-1] if settings["hidden"] else n_numbers))
+    ids = keras.KerasTensor((2,), "int32")
     model.vector_names_ = [f"{p.name}_{i}" for p in pooling.poolings for i in range(p(z, ids, num_segments=1).shape[1])]
 
 
@@ -214,7 +214,7 @@ def _progress(model):
     with tqdm(total=model.epochs, unit="epoch") as bar:
         yield lambda record: (bar.set_postfix({k: f"{v:.3f}" for k, v in record.items() if k != "epoch"}), bar.update())
 
-# %% ../../nbs/4_agg/05_estimator.ipynb #4adabbe8
+# %% ../../nbs/4_agg/05_estimator.ipynb #08d629c4
 def _apply(model, events):
     "Pooled vectors (n_groups, d), answers of the head, and keys."
     if not hasattr(model, "model_"):
@@ -224,8 +224,8 @@ def _apply(model, events):
     pooled = np.empty((len(keys), len(model.vector_names_)), np.float32)
     answer = np.empty((len(keys), model.model_.answer.units), np.float32)
     for part in cut(rows.sizes, np.argsort(rows.sizes, kind="stable"), 1023, 32_768):
-        at = np.concatenate([np.arange(rows.starts[g], rows.starts[g + 1]) for g in part])
-        batch = batch_of(rows, at, np.repeat(np.arange(len(part)), rows.sizes[part]), len(part))
+        at, ids = sampled(rows, part, None, None)
+        batch = batch_of(rows, at, ids, len(part), 16 if len(part) < 16 else 1024)    # few shapes: each costs a second to compile
         y, a = model.reader_.predict_on_batch(batch)
         pooled[part], answer[part] = y[:len(part)], a[:len(part)]
     return pooled, answer, keys

@@ -50,7 +50,7 @@ def _ranges(starts, sizes):
     ends = np.cumsum(sizes)
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + sizes, sizes)
 
-# %% ../../nbs/4_agg/05_estimator_batches.ipynb #54850475
+# %% ../../nbs/4_agg/05_estimator_batches.ipynb #44c912d4
 def sampled(rows, groups, most, rng):
     """Row positions and segment ids of some groups; a group larger than `most` gives a random sample.
 
@@ -78,10 +78,11 @@ def sampled(rows, groups, most, rng):
     return at[keep], ids[keep]
 
 
-def batch_of(rows, at, ids, n, n_pad=None):
-    """What the model reads: matrices filled up to powers of two. `real` is 1.0 for groups that exist, 0.0 for filling."""
+def batch_of(rows, at, ids, n, n_pad=None, least=256):
+    """What the model reads: matrices filled up to powers of two, `n_pad` groups and at least `least` rows. `real` is 1.0 for
+    groups that exist, 0.0 for filling."""
     n_pad = n_pad or power_of_two(n + 1)
-    size = power_of_two(len(at), 256)
+    size = power_of_two(len(at), least)
     numbers = np.zeros((size, rows.numbers.shape[1]), np.float32)
     codes = np.zeros((size, rows.codes.shape[1]), np.int32)
     segment = np.full(size, n_pad - 1, np.int32)    # the filling belongs to the last group, which is none

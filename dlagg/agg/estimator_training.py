@@ -89,7 +89,7 @@ class InfoNCE(keras.losses.Loss):
         back = ops.logsumexp(ops.transpose(alike) + hidden[None, :], axis=1) - own
         return ops.concatenate([forth, back])
 
-# %% ../../nbs/4_agg/05_estimator_training.ipynb #deafa449
+# %% ../../nbs/4_agg/05_estimator_training.ipynb #6b50baf1
 def loss_of(task):
     "The loss of a task, averaged over the groups that exist."
     if task == "classification":
@@ -100,12 +100,15 @@ def loss_of(task):
 
 
 def build_model(settings, cardinalities, n_numbers, outputs, pooling):
-    "A GroupModel with its weights made, so that they can be set."
+    "A GroupModel with its weights made, and its reader. Symbolic inputs have a shape and no values: nothing is computed or compiled."
     encoder = RowEncoder(cardinalities, settings["hidden"], settings["embedding"], settings["dropout"])
     model = GroupModel(encoder, pooling, outputs, settings["head"], settings["dropout"])
-    rows, groups = np.zeros((2, n_numbers), "float32"), np.ones(2, "float32")
-    model({"numbers": rows, "codes": np.zeros((2, len(cardinalities)), "int32"), "segment": np.zeros(2, "int32"), "count": groups, "real": groups})
-    return model
+    reader, rows, groups = GroupReader(model), 4, 2
+    shapes = {"numbers": (rows, n_numbers), "codes": (rows, len(cardinalities)), "segment": (rows,), "count": (groups,), "real": (groups,)}
+    whole = ("codes", "segment")
+    reader({name: keras.KerasTensor(shape, "int32" if name in whole else "float32") for name, shape in shapes.items()})
+    model.built = True
+    return model, reader
 
 # %% ../../nbs/4_agg/05_estimator_training.ipynb #cfc7db7b
 @contextmanager
@@ -118,17 +121,17 @@ def seeded(seed):
     finally:
         random.setstate(before)
 
-# %% ../../nbs/4_agg/05_estimator_training.ipynb #4a7cf7c3
-def supervised(rows, groups, target, weight, most, rng, n_pad):
+# %% ../../nbs/4_agg/05_estimator_training.ipynb #00ea20dc
+def supervised(rows, groups, target, weight, most, rng, n_pad, least=256):
     "(inputs, targets, weights) of a batch of groups."
     at, ids = sampled(rows, groups, most, rng)
-    batch = batch_of(rows, at, ids, len(groups), n_pad)
+    batch = batch_of(rows, at, ids, len(groups), n_pad, least)
     y, w = np.zeros(n_pad, target.dtype), np.zeros(n_pad, np.float32)
     y[:len(groups)], w[:len(groups)] = target[groups], weight[groups]
     return batch, y, w
 
 
-def halves(rows, groups, most, rng, n_pad):
+def halves(rows, groups, most, rng, n_pad, least=256):
     "(inputs, real, real) with each group's rows cut at random into two halves."
     at, ids = sampled(rows, groups, most, rng)
     order = np.lexsort((rng.random(len(at)), ids))
@@ -136,11 +139,11 @@ def halves(rows, groups, most, rng, n_pad):
     rank = np.arange(len(at)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     second = rank >= (sizes // 2)[ids]
     half = n_pad // 2
-    batch = batch_of(rows, at[order], np.where(second, ids + half, ids), half + len(groups), n_pad)
+    batch = batch_of(rows, at[order], np.where(second, ids + half, ids), half + len(groups), n_pad, least)
     batch["real"] = np.tile(np.arange(half) < len(groups), 2).astype(np.float32)
     return batch, batch["real"], batch["real"]
 
-# %% ../../nbs/4_agg/05_estimator_training.ipynb #1b180654
+# %% ../../nbs/4_agg/05_estimator_training.ipynb #f56927bd
 class Trainer:
     """Trains a GroupModel on batches of groups, with early stopping on held-out groups.
 
@@ -170,11 +173,13 @@ class Trainer:
         "Yield (inputs, targets, weights); the last batch is filled up like the others."
         most, size = self.settings["max_rows"], self.settings["batch_size"]
         n_pad = 2 * power_of_two(size + 1) if self.task is None else power_of_two(size + 1)
-        for part in cut(np.minimum(rows.sizes, most), groups, size, 32_768):
+        sizes = np.minimum(rows.sizes, most)
+        least = power_of_two(min(int(sizes.mean() * size), 32_768), 256)    # most batches share one shape
+        for part in cut(sizes, groups, size, 32_768):
             if self.task is None:
-                batch = halves(rows, part, most, rng, n_pad)
+                batch = halves(rows, part, most, rng, n_pad, least)
             else:
-                batch = supervised(rows, part, target, weight, most, rng, n_pad)
+                batch = supervised(rows, part, target, weight, most, rng, n_pad, least)
             self.shapes.add(batch[0]["numbers"].shape)
             yield batch
 
@@ -183,12 +188,12 @@ class Trainer:
         best, best_loss, patience = None, np.inf, self.settings["patience"]
         for epoch in range(self.settings["epochs"]):
             order = self.rng.permutation(train)
-            losses = [self.model.train_on_batch(x, y, w) for x, y, w in self.batches(rows, order, target, weight, self.rng)]
+            losses = [(self.model.train_on_batch(x, y, w), w.sum()) for x, y, w in self.batches(rows, order, target, weight, self.rng)]
             record = {"epoch": epoch + 1, "loss": _mean(losses)}
             if len(held):
                 still = np.random.default_rng(0)    # the same samples and halves every epoch
-                record["val_loss"] = _mean([self.model.test_on_batch(x, y, w) for x, y, w in self.batches(rows, held, target, weight, still)])
-                if record["val_loss"] < best_loss:
+                record["val_loss"] = _mean([(self.model.test_on_batch(x, y, w), w.sum()) for x, y, w in self.batches(rows, held, target, weight, still)])
+                if record["val_loss"] < best_loss - 1e-4:
                     best, best_loss, patience = self.model.get_weights(), record["val_loss"], self.settings["patience"] + 1
                 patience -= 1
             self.history.append(record)
@@ -201,8 +206,8 @@ class Trainer:
 
 
 def _mean(losses):
-    "The mean loss of an epoch, or an error where training ran away."
-    mean = float(np.mean([float(l) for l in losses]))
+    "The mean of (loss, weight) pairs, or an error where training ran away."
+    mean = float(np.average([float(loss) for loss, _ in losses], weights=[weight for _, weight in losses]))
     if not np.isfinite(mean):
         raise FloatingPointError("the loss became infinite or NaN; lower learning_rate")
     return mean
