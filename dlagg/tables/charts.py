@@ -285,7 +285,7 @@ def box(table, column, by, *, top=12, title=None, ax=None):
     ax.grid(axis="y", visible=False)
     return _finish(ax, title or f"{column} by {by}", f"{column} (box: middle half; whiskers: 5% to 95%)", f"{by} (rows)", "x")
 
-# %% ../../nbs/1_tables/04_charts.ipynb #459551d3
+# %% ../../nbs/1_tables/04_charts.ipynb #0a53aef5
 @_styled
 def missing_map(table, *, title=None, ax=None):
     """Which columns have gaps, and where in the table: the share of missing values in sixty slices of the rows, from first to last.
@@ -296,6 +296,7 @@ def missing_map(table, *, title=None, ax=None):
     title, ax
         As for `bar`. At most thirty columns are drawn, those with most gaps.
     """
+    import matplotlib as mpl
     gaps = table.isna()
     shares = gaps.mean().to_numpy()
     order = [i for i in np.argsort(-shares, kind="stable")[:30] if shares[i] > 0]
@@ -307,11 +308,13 @@ def missing_map(table, *, title=None, ax=None):
         return ax
     edges = np.linspace(0, len(table), min(60, len(table)) + 1).astype(int)
     slices = np.array([np.add.reduceat(gaps.iloc[:, i].to_numpy(dtype=float), edges[:-1]) / np.diff(edges) for i in order])
-    image = ax.imshow(slices, aspect="auto", cmap="viridis", vmin=0, vmax=1, extent=(0, len(table), len(order) - 0.5, -0.5), interpolation="nearest")
+    ink = mpl.colors.LinearSegmentedColormap.from_list("ink", [PALETTE[1] + "00", PALETTE[1]])      # nothing missing: nothing drawn, on light and on dark
+    image = ax.imshow(slices, aspect="auto", cmap=ink, vmin=0, vmax=slices.max(), extent=(0, len(table), len(order) - 0.5, -0.5), interpolation="nearest")
     ax.set_yticks(range(len(order)), [_label(ax, f"{table.columns[i]} ({shares[i]:.1%})", WIDTH + 10) for i in order])
     ax.grid(visible=False)
     bar = ax.figure.colorbar(image, ax=ax, format=lambda v, _: f"{v:.0%}")
     bar.set_label("share missing")
+    ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(6, integer=True))
     return _finish(ax, title or "Where values are missing", "row, from first to last", "column (share missing)", "x")
 
 # %% ../../nbs/1_tables/04_charts.ipynb #dc89b042
