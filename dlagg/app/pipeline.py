@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['STAGES', 'OURS', 'POOLING', 'Analysis', 'Story', 'FittedAnalysis', 'load_model', 'analyze']
 
-# %% ../../nbs/6_app/01_pipeline.ipynb #273b49cb
+# %% ../../nbs/6_app/01_pipeline.ipynb #f9d5c034
 import json
 import time as clock
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from tqdm.auto import tqdm
 from .pipeline_contest import baselines, judge, split_groups, target_of, task_of
 from .pipeline_input import gather, need_column, profile
 from .pipeline_segments import amount, common_scale, cut, describe, project
-from .pipeline_views import classic_view
+from .pipeline_views import classic_view, first_moments
 from .report import render
 from ..course.home import writing_folder
 from ..tables.cleaning import Cleaner
@@ -168,7 +169,7 @@ def _clean(analysis, rows):
         raise ValueError(f"after cleaning, no column but {a.by!r} is left: the others are empty or constant")
     return clean, split
 
-# %% ../../nbs/6_app/01_pipeline.ipynb #1d6a0085
+# %% ../../nbs/6_app/01_pipeline.ipynb #19783925
 POOLING = ["mean", "max", "attention"]
 
 
@@ -179,21 +180,24 @@ def _learn(analysis, clean, split, progress):
     task = None if split is None else task_of(split.target)
     rows = clean.drop(columns=[a.target] if a.target else [])
     a.model = DeepAggregator(by=a.by, pooling=POOLING, task=task, random_state=a.seed, verbose=progress)
-    if split is None:
-        a.model.fit(rows)
-    else:
-        a.model.fit(rows[rows[a.by].isin(split.train)], split.target.loc[split.train])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)      # the same sentences stand in notes_, and the report shows those
+        if split is None:
+            a.model.fit(rows)
+        else:
+            a.model.fit(rows[rows[a.by].isin(split.train)], split.target.loc[split.train])
     a.learned = a.model.transform(rows, classic=False)
     return rows
 
-# %% ../../nbs/6_app/01_pipeline.ipynb #4cdf0562
+# %% ../../nbs/6_app/01_pipeline.ipynb #a604ba5b
 def _segment(analysis):
     "Segments, in words, and the map."
     a = analysis
-    scaled = common_scale(a.classic)
+    marks = [c for c in a.classic if c.endswith(("_missing = yes", "_outlier = yes"))]
+    scaled = common_scale(a.classic.drop(columns=marks))       # what the cleaner marked says more about the file than about the group
     space = project([scaled, common_scale(a.learned.reindex(a.classic.index))])
     labels, a.silhouettes = cut(space, a.seed)
-    a.segments = describe(labels, a.classic, scaled)
+    a.segments = describe(labels, a.classic, scaled, first_moments(a.rows))
     plane = space.reindex(columns=["pc1", "pc2"], fill_value=0.0).set_axis(["map_x", "map_y"], axis=1)
     a.groups = pd.concat([a.classic, a.learned.reindex(a.classic.index), labels, plane], axis=1)
     a.groups.index.name = a.by
@@ -266,16 +270,17 @@ def _error(contest):
 def _said(contest, answer):
     return f"the model gave it a chance of {answer:.0%}" if contest.metric == "AUC" else f"the model said {answer if contest.metric == 'accuracy' else amount(answer)}"
 
-# %% ../../nbs/6_app/01_pipeline.ipynb #901e72d1
+# %% ../../nbs/6_app/01_pipeline.ipynb #e35c8f13
 def _tell(analysis, rows, most=5, columns=8):
     "The three stories."
     a = analysis
     shown = [c for c in rows.columns if c != a.by and not c.endswith(("_missing", "_outlier"))][:columns]
     for key, title in _worth_telling(a):
-        ranked = a.model.explain(rows, key)
+        ranked = a.model.explain(rows, key, outcome=a.model.classes_[1] if a.contest and a.contest.metric == "AUC" else None)
         header = ["moves the answer by" if a.contest else "moves the vector by", *shown]
-        told = [[_cell(row["contribution"]), *(_cell(row[c]) for c in shown)] for _, row in ranked.head(most).iterrows()]
-        more = f" {len(ranked):,} rows in all; these moved it most." if len(ranked) > most else ""
+        first = ranked["contribution"].head(most)
+        told = [[f"{moved:+.3f}", *map(_cell, row)] for moved, row in zip(first, rows.loc[first.index, shown].itertuples(index=False))]
+        more = f" It has {len(ranked):,} rows; these moved it most." if len(ranked) > most else ""
         a.stories.append(Story(key, title + more, header, told))
 
 

@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.model_selection import train_test_split
 
-# %% ../../nbs/6_app/01_pipeline_contest.ipynb #de5eaa5a
+# %% ../../nbs/6_app/01_pipeline_contest.ipynb #fe0e9853
 def target_of(rows, by, target):
     """The target of every group, from a column that repeats it on the group's rows.
 
@@ -43,7 +43,9 @@ def target_of(rows, by, target):
                          f"{len(twice):,} groups have more")
     if pairs.empty:
         raise ValueError(f"target {target!r} has no value on any row with a key; name another column")
-    return pairs.set_index(by)[target]
+    answers = pairs.set_index(by)[target]
+    whole = pd.api.types.is_float_dtype(answers) and (answers == answers.round()).all() and answers.abs().max() < 2 ** 53
+    return answers.astype("int64") if whole else answers        # 1.0 is how a table with gaps writes 1
 
 # %% ../../nbs/6_app/01_pipeline_contest.ipynb #c35719e3
 def task_of(target):
