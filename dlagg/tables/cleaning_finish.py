@@ -65,7 +65,7 @@ def _level(name, levels):
     "A level called `name`: the column's own where it has one, whatever its case."
     return next((level for level in levels if level.casefold() == name), name)
 
-# %% ../../nbs/1_tables/03_cleaning_finish.ipynb #fbc65454
+# %% ../../nbs/1_tables/03_cleaning_finish.ipynb #70649e7d
 def outputs(columns):
     "Names of the cleaned table's columns."
     return [name for c in columns if not c.dropped for name in (c.name, c.missing_flag, c.outlier_flag) if name]
@@ -74,6 +74,11 @@ def outputs(columns):
 def marked(flag, rows):
     "A flag column of a table that was cleaned before, as booleans; it may have been through a file."
     return flag.iloc[rows].astype("str").str.casefold().isin(("true", "1", "1.0")).to_numpy()
+
+
+def _made_up(column, frame, rows):
+    "Which values an earlier cleaning filled in: whether they are outliers is not a question."
+    return marked(frame[column.missing_flag], rows) if column.missing_flag in frame.columns else np.zeros(len(rows), dtype=bool)
 
 
 def _flagged(frame, name, rows, mark):
@@ -90,7 +95,7 @@ def finish(cleaner, columns, values, log, frame):
             continue
         step = {"number": _finish_number, "boolean": _finish_boolean, "category": _finish_category}.get(column.kind, _finish_other)
         series = values[column.name]
-        made = step(cleaner, column, series, log, filled.get(column.name)) if column.role == "feature" else {column.name: _finish_role(column, series, log)}
+        made = step(cleaner, column, series, log, filled.get(column.name), _made_up(column, frame, values.index)) if column.role == "feature" else {column.name: _finish_role(column, series, log)}
         out |= {name: _flagged(frame, name, values.index, v) if name in (column.missing_flag, column.outlier_flag) else v for name, v in made.items()}
     return pd.DataFrame(out, index=values.index, copy=False)
 
@@ -105,23 +110,23 @@ def _finish_role(column, series, log):
     return series
 
 
-def _finish_other(cleaner, column, series, log, _):
+def _finish_other(cleaner, column, series, log, *_):
     "Dates, identifiers and text: a gap stays a gap, because a made-up date or name would be a lie."
     rows = int(series.isna().sum())
     if rows:
         log.append(Decision(column.name, "missing values", "kept as missing", rows, f"nothing stands for a missing {column.kind}"))
     return {column.name: series}
 
-# %% ../../nbs/1_tables/03_cleaning_finish.ipynb #f08e9529
-def _finish_number(cleaner, column, series, log, filled):
+# %% ../../nbs/1_tables/03_cleaning_finish.ipynb #abcd2b4c
+def _finish_number(cleaner, column, series, log, filled, made_up):
     numbers, made = series.to_numpy(dtype=float), {}
     gaps = np.isnan(numbers)
     strange = np.zeros(len(numbers), dtype=bool)
     if column.low is not None:
-        strange = (numbers < column.low) | (numbers > column.high)
+        strange = ((numbers < column.low) | (numbers > column.high)) & ~made_up
     result = numbers.copy() if gaps.any() or cleaner.outliers == "clip" else numbers
     if cleaner.outliers == "clip" and strange.any():
-        result = np.clip(result, column.low, column.high)
+        result[strange] = np.clip(result[strange], column.low, column.high)
     if gaps.any():
         _fill_number(cleaner, column, result, gaps, log, filled)
     if strange.any():
@@ -149,8 +154,8 @@ def _fill_number(cleaner, column, result, gaps, log, filled):
         name = "median" if cleaner.numeric == "model" else cleaner.numeric.replace("_", " ")
         log.append(Decision(column.name, "missing values", f"filled with the {name}", rows, f"{column.fill:,.6g}, from the training rows"))
 
-# %% ../../nbs/1_tables/03_cleaning_finish.ipynb #dee595a0
-def _finish_boolean(cleaner, column, series, log, _):
+# %% ../../nbs/1_tables/03_cleaning_finish.ipynb #fad0207f
+def _finish_boolean(cleaner, column, series, log, *_):
     gaps = series.isna().to_numpy()
     if gaps.any():
         log.append(Decision(column.name, "missing values", "filled with the commoner answer", int(gaps.sum()), "yes" if column.fill else "no"))
@@ -158,7 +163,7 @@ def _finish_boolean(cleaner, column, series, log, _):
     return made | ({column.missing_flag: gaps} if column.missing_flag else {})
 
 
-def _finish_category(cleaner, column, series, log, _):
+def _finish_category(cleaner, column, series, log, *_):
     gaps = series.isna()
     levels, other = list(column.levels), _level("other", column.levels)
     strange = ~gaps & ~series.isin([*levels, column.fill, other])

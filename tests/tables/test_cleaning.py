@@ -24,7 +24,7 @@ choices = st.fixed_dictionaries({"numeric": st.sampled_from(["median", "mean", "
                                  "categorical": st.sampled_from(["missing", "most_frequent"]), "constant": st.sampled_from(["drop", "keep"])})
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(tables, choices)
 def test_laws(table, options):
     cleaner = Cleaner(key="k", **options)
