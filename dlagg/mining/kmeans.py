@@ -103,10 +103,10 @@ class KMeans(CenterModel):
         self.labels_, self.inertia_, self.cluster_centers_, self.n_iter_ = best
         return self
 
-# %% ../../nbs/2_mining/04_kmeans.ipynb #0e318338
+# %% ../../nbs/2_mining/04_kmeans.ipynb #a09f215a
 def silhouette_samples(X, labels):
     """Silhouette of each row, shape (n,): equation (7); 0 for a row alone in its group. Time and memory grow with n squared."""
-    names, labels = np.unique(labels, return_inverse=True)
+    X, (names, labels) = np.asarray(X, float), np.unique(labels, return_inverse=True)
     if not 2 <= len(names) <= len(X) - 1:
         raise ValueError(f"the silhouette needs 2 to n - 1 = {len(X) - 1} groups; got {len(names)}")
     r = np.eye(len(names))[labels]
