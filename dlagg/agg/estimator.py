@@ -287,7 +287,7 @@ class _Answers:
         table = pd.DataFrame(pooled, index=keys, columns=self.vector_names_)
         return pd.concat([table, _classic(self, events, keys)], axis=1) if classic else table
 
-# %% ../../nbs/4_agg/05_estimator.ipynb #c5e961f1
+# %% ../../nbs/4_agg/05_estimator.ipynb #a5eb257b
 class _Keeps:
     "The methods of DeepAggregator that explain, save, load and say."
 
@@ -307,8 +307,7 @@ class _Keeps:
         return _restore(cls(**options), **parts)
 
     def _say(self, text):
-        self.notes_.append(text)
-        warnings.warn(text, UserWarning, stacklevel=4)
+        self.notes_.append(text)    # `fit` warns of all of them at its end, where the warning points to the caller's line
 
     def _need(self, task, what):
         if not hasattr(self, "model_"):
@@ -322,7 +321,7 @@ class _Keeps:
         groups, keys = key_codes(events, self.by, say=say or self._say)
         return events, groups, keys
 
-# %% ../../nbs/4_agg/05_estimator.ipynb #6177fa48
+# %% ../../nbs/4_agg/05_estimator.ipynb #d11aae01
 class DeepAggregator(_Answers, _Keeps, BaseEstimator):
     """Learned aggregation of a long table: rows are encoded, pooled by key, and answered, all trained together.
 
@@ -395,4 +394,7 @@ class DeepAggregator(_Answers, _Keeps, BaseEstimator):
         events, groups, keys = self._rows(events)
         if n_nan:
             self._say(f"{n_nan:,} keys have no value in the target and are left out")
-        return _fit(self, events, groups, keys, target)
+        _fit(self, events, groups, keys, target)
+        for note in self.notes_:
+            warnings.warn(note, UserWarning, stacklevel=2)
+        return self

@@ -49,7 +49,7 @@ class GroupModel(keras.Model):
         x = ops.concatenate([pooled, ops.log(1.0 + count)[:, None] / 4], axis=-1)
         return self.answer(self.drop(self.hidden(self.drop(x, training=training)), training=training))
 
-# %% ../../nbs/4_agg/05_estimator_training.ipynb #4df2ee64
+# %% ../../nbs/4_agg/05_estimator_training.ipynb #69017d5e
 @keras.saving.register_keras_serializable("dlagg")
 class GroupReader(keras.Model):
     """The trained GroupModel `model`, read: gives the pooled vectors and the answers of a batch."""
@@ -57,6 +57,9 @@ class GroupReader(keras.Model):
     def __init__(self, model, **kwargs):
         super().__init__(**kwargs)
         self.model = model
+
+    def build(self, shapes):
+        "Nothing of its own: the parts of `model` are made when they are called."
 
     def call(self, batch):
         z = self.model.encoder(batch["numbers"], batch["codes"])

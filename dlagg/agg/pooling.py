@@ -54,7 +54,7 @@ class _Padded:
     def keep(self, x, other):
         return ops.where(self.mask, x, ops.cast(other, x.dtype))
 
-# %% ../../nbs/4_agg/03_pooling.ipynb #3d34ee08
+# %% ../../nbs/4_agg/03_pooling.ipynb #fa4487b6
 @keras.saving.register_keras_serializable("dlagg")
 class Pooling(layers.Layer):
     """Base of all poolings: one vector a group, whatever the order of its rows.
@@ -70,7 +70,10 @@ class Pooling(layers.Layer):
 
     def __init__(self, empty=None, **kwargs):
         super().__init__(**kwargs)
-        self.empty = empty
+        self.empty, self.supports_masking = empty, True
+
+    def compute_mask(self, inputs, previous_mask=None):
+        return None    # the mask ends here: a pooled vector has no filling
 
     def __call__(self, *args, **kwargs):    # Keras takes arrays only; a list of ids is welcome here
         args = [np.asarray(a) if isinstance(a, (list, tuple)) else a for a in args]
@@ -186,7 +189,7 @@ class StdPooling(Pooling):
 
     columns, close = SumPooling.columns, SumPooling.close
 
-# %% ../../nbs/4_agg/03_pooling.ipynb #a3b126aa
+# %% ../../nbs/4_agg/03_pooling.ipynb #658186e3
 def _softmax(view, scores):
     "Weights (2): scores (..., heads) to weights of the same shape that sum to 1 in every group."
     top = ops.stop_gradient(view.max(ops.stop_gradient(scores)))
@@ -214,9 +217,9 @@ class AttentionPooling(Pooling):
     def __init__(self, units=64, heads=1, gated=False, empty=None, **kwargs):
         super().__init__(empty=empty, **kwargs)
         self.units, self.heads, self.gated = units, heads, gated
-        self.hidden = layers.Dense(units, activation="tanh", name="hidden")
-        self.gate = layers.Dense(units, activation="sigmoid", name="gate") if gated else None
-        self.score = layers.Dense(heads, use_bias=False, name="score")    # a bias would cancel in the softmax
+        self.hidden = layers.Dense(units, activation="tanh", dtype=self.dtype_policy, name="hidden")
+        self.gate = layers.Dense(units, activation="sigmoid", dtype=self.dtype_policy, name="gate") if gated else None
+        self.score = layers.Dense(heads, use_bias=False, dtype=self.dtype_policy, name="score")    # a bias would cancel in the softmax
 
     def build(self, rows_shape):
         for part in filter(None, (self.hidden, self.gate)):
@@ -236,6 +239,8 @@ class AttentionPooling(Pooling):
         return states.Softmax()
 
     def columns(self, rows):
+        if not self.built:
+            self.build(rows.shape)
         values = ops.convert_to_numpy(rows)
         return ops.convert_to_numpy(self.scores(rows)), np.repeat(values[:, None], self.heads, axis=1)
 
@@ -245,7 +250,7 @@ class AttentionPooling(Pooling):
     def get_config(self):
         return {**super().get_config(), "units": self.units, "heads": self.heads, "gated": self.gated}
 
-# %% ../../nbs/4_agg/03_pooling.ipynb #c8bc6da0
+# %% ../../nbs/4_agg/03_pooling.ipynb #10158e6e
 @keras.saving.register_keras_serializable("dlagg")
 class DeepSetsPooling(Pooling):
     """`rho(sum_i phi(z_i))` (3), Zaheer et al. 2017, with `phi` and `rho` dense layers with ReLU. Twin: `Sum` of `phi`.
@@ -260,8 +265,8 @@ class DeepSetsPooling(Pooling):
     def __init__(self, units=64, empty=None, **kwargs):
         super().__init__(empty=empty, **kwargs)
         self.units = units
-        self.phi = layers.Dense(units, activation="relu", name="phi")
-        self.rho = layers.Dense(units, activation="relu", name="rho")
+        self.phi = layers.Dense(units, activation="relu", dtype=self.dtype_policy, name="phi")
+        self.rho = layers.Dense(units, activation="relu", dtype=self.dtype_policy, name="rho")
 
     def build(self, rows_shape):
         self.phi.build(rows_shape)
@@ -274,6 +279,8 @@ class DeepSetsPooling(Pooling):
         return states.Sum()
 
     def columns(self, rows):
+        if not self.built:
+            self.build(rows.shape)
         return (ops.convert_to_numpy(self.phi(rows)),)
 
     def close(self, answer):
