@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help env learn run test site notebooks bench data lock clean
+.PHONY: help env learn run test site notebooks exercises bench data lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ site: $(READY)  ## Build the documentation site into _docs/
 notebooks: $(READY)  ## Run every notebook, keep its outputs, clean its metadata, export the package
 	$(BIN)/python docs/notebooks.py $(NB)
 	$(BIN)/python docs/readme.py
+
+exercises: $(READY)  ## Write the exercises' cells into the lessons from their sources
+	$(BIN)/python docs/exercises.py
 
 bench: $(READY)  ## Measure against peers; writes bench/results/
 	$(BIN)/python -m bench $(BENCH)

@@ -163,6 +163,17 @@ def test_every_public_name_can_be_had():
                 assert getattr(module, name).__doc__ or not callable(getattr(module, name)), f"dlagg.{part}.{name} has no docstring"
 
 
+def test_every_import_is_declared():
+    text = " ".join(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]).lower().replace("_", "-")
+    declared = set(re.findall(r"[a-z][a-z0-9-]*(?=>)", text))
+    packages = {"sklearn": "scikit-learn"}
+    for path in LIB.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            for top in {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {"dlagg"}:
+                assert packages.get(top, top).lower().replace("_", "-") in declared, f"{path.relative_to(ROOT)} imports {top}, which pyproject.toml does not name"
+
+
 def test_one_version():
     ini = ConfigParser()
     ini.read(ROOT / "settings.ini")
@@ -215,6 +226,6 @@ def test_wheel_finds_its_files(installed, tmp_path):
 
 
 def test_wheel_runs_the_analysis(installed, tmp_path):
-    done = outside(installed, "-m", "dlagg.app.cli", "run", "--out", "report", cwd=tmp_path, timeout=300)
+    done = outside(installed.with_name("dlagg"), "run", "--out", "report", cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "report" / "report.html").stat().st_size > 20_000

@@ -1,7 +1,5 @@
 """The analysis end to end: on the shop, on real data, on awkward tables."""
-import json
 import re
-import resource
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -72,8 +70,7 @@ def test_model_can_be_used_again(shop):
 
 def test_learned_pooling_earns_its_place_on_the_shop(shop):
     line = next(line for line in shop[1].stdout.splitlines() if "AUC" in line)
-    scores = {name: float(value) for name, value in re.findall(r"(learned|classic) AUC (\d\.\d+)|", line) if name} or \
-             {name: float(value) for name, value in re.findall(r"(learned|classic)[^0-9]*?(\d\.\d+)", line)}
+    scores = {name: float(value) for name, value in re.findall(r"\b(learned|classic)(?: AUC)? (\d\.\d+)", line)}
     assert scores["learned"] > scores["classic"], line
 
 
@@ -86,7 +83,7 @@ def test_hostile_names_and_values_are_escaped(tmp_path):
     done = subprocess.run([DLAGG, "run", "rows.csv", "--by", "<script>", "--quiet"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     page = Page((tmp_path / "dlagg-report" / "report.html").read_text())
-    assert not {"script", "img", "b"} & {t for t in page.tags if t != "b"} and page.loads == []
+    assert not {"script", "img"} & set(page.tags) and page.loads == []
     assert "&lt;script&gt;" in (tmp_path / "dlagg-report" / "report.html").read_text()
 
 

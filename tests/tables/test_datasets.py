@@ -2,7 +2,6 @@
 import json
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pandas as pd
@@ -41,13 +40,6 @@ def test_command_writes_the_files(tmp_path):
     assert (tmp_path / "shop" / "orders.csv").read_bytes() == shipped.read_bytes()
     wrong = subprocess.run([sys.executable, "-m", "dlagg.tables.datasets_shop"], capture_output=True, text=True)
     assert wrong.returncode != 0 and "usage" in wrong.stderr and "Traceback" not in wrong.stderr
-
-
-def test_fast():
-    make_shop(10)
-    start = time.perf_counter()
-    make_shop(messy=True)
-    assert time.perf_counter() - start < 2
 
 
 def test_importing_loads_nothing_heavy():
