@@ -68,16 +68,19 @@ def _width(columns):
     "Rows in a tile: 128, fewer for many columns, so that the tile stays in the nearest cache."
     return max(16, min(128, 4096 // columns // 16 * 16))
 
-# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #fbfa485f
+# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #7ed209b8
 @_compiled
-def _add_row(X, weight, k, labels, sums, mass, i):
-    "Put row i into cluster k; returns whether that is news."
-    news = labels[i] != k
-    labels[i] = k
-    mass[k] += weight[i]
-    for j in range(X.shape[1]):
-        sums[k, j] += weight[i] * X[i, j]
-    return news
+def _add_rows(X, weight, label, labels, sums, mass, lo, hi):
+    "Put rows lo to hi into the clusters named by `label`; returns for how many that is news."
+    changed, columns = 0, np.uint64(X.shape[1])
+    for i in range(np.uint64(lo), np.uint64(hi)):
+        k = np.uint64(label[i - np.uint64(lo)])
+        changed += labels[i] != k
+        labels[i] = k
+        mass[k] += weight[i]
+        for j in range(columns):
+            sums[k, j] += weight[i] * X[i, j]
+    return changed
 
 
 @_compiled
@@ -90,8 +93,7 @@ def _assign_block(X, weight, centers, labels, sums, mass, lo, hi):
         stop = min(start + rows, hi)
         _fill_tile(X, start, stop, tile)
         _nearest_in_tile(tile, centers, distance, best, label)
-        for i in range(start, stop):
-            changed += _add_row(X, weight, label[i - start], labels, sums, mass, i)
+        changed += _add_rows(X, weight, label, labels, sums, mass, start, stop)
     return changed
 
 
@@ -106,7 +108,7 @@ def _inertia_block(X, weight, centers, labels, lo, hi):
         total += weight[i] * distance
     return total
 
-# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #e943f05c
+# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #3e741e71
 @_compiled
 def _pick_block(X, weight, cross, half_norm, labels, sums, mass, lo):
     "Like `_assign_block`, from the inner products of the centres with rows lo, lo+1, ...: one row of `cross` a centre."
@@ -116,10 +118,7 @@ def _pick_block(X, weight, cross, half_norm, labels, sums, mass, lo):
             nearer = half_norm[k] - cross[k, r] < best[r]
             best[r] = half_norm[k] - cross[k, r] if nearer else best[r]
             label[r] = k if nearer else label[r]
-    changed = 0
-    for r in range(cross.shape[1]):
-        changed += _add_row(X, weight, label[r], labels, sums, mass, lo + r)
-    return changed
+    return _add_rows(X, weight, label, labels, sums, mass, lo, lo + cross.shape[1])
 
 
 def _assign_product(X, weight, centers, labels, sums, mass, lo, hi):
