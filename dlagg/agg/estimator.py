@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['probabilities', 'DeepAggregator']
 
-# %% ../../nbs/4_agg/05_estimator.ipynb #42dd5d14
+# %% ../../nbs/4_agg/05_estimator.ipynb #d6fc1922
 import warnings
 from contextlib import contextmanager
 
 import keras
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
@@ -141,7 +142,7 @@ def _fit(model, events, groups, keys, target):
     _train(model, events, groups, len(keys), chosen[train], chosen[held], y, weight, rng)
     return model
 
-# %% ../../nbs/4_agg/05_estimator.ipynb #d2e97915
+# %% ../../nbs/4_agg/05_estimator.ipynb #a050ceb1
 def _say_unmatched(model, no_target, no_rows):
     "Say how many keys are on one side only."
     if no_target:
@@ -168,8 +169,7 @@ def _train(model, events, groups, n_groups, train, held, y, weight, rng):
     for line in model.encoder_.log_:
         model._say(line)
     rows = _grouped(model, inputs, groups, n_groups)
-    large = int((rows.sizes[train] > model.max_rows).sum())
-    if large:
+    if large := int((rows.sizes[train] > model.max_rows).sum()):
         model._say(f"{large:,} groups have more than max_rows={model.max_rows} rows; training reads a new sample of them each epoch")
     _build(model, len(model.encoder_.number_names_))
     trainer = Trainer(model.model_, model.task, model.get_params(), rng)
@@ -214,7 +214,7 @@ def _progress(model):
     with tqdm(total=model.epochs, unit="epoch") as bar:
         yield lambda record: (bar.set_postfix({k: f"{v:.3f}" for k, v in record.items() if k != "epoch"}), bar.update())
 
-# %% ../../nbs/4_agg/05_estimator.ipynb #08d629c4
+# %% ../../nbs/4_agg/05_estimator.ipynb #de63f35e
 def _apply(model, events):
     "Pooled vectors (n_groups, d), answers of the head, and keys."
     if not hasattr(model, "model_"):
@@ -239,8 +239,7 @@ def _inputs_again(model, events):
 
 def probabilities(answer):
     "Softmax of the head's answers, in float64."
-    e = np.exp(answer.astype(np.float64) - answer.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
+    return softmax(answer.astype(np.float64), axis=1)
 
 
 def _classic(model, events, keys):
@@ -321,7 +320,7 @@ class _Keeps:
         groups, keys = key_codes(events, self.by, say=say or self._say)
         return events, groups, keys
 
-# %% ../../nbs/4_agg/05_estimator.ipynb #d11aae01
+# %% ../../nbs/4_agg/05_estimator.ipynb #677a3efe
 class DeepAggregator(_Answers, _Keeps, BaseEstimator):
     """Learned aggregation of a long table: rows are encoded, pooled by key, and answered, all trained together.
 
@@ -370,9 +369,7 @@ class DeepAggregator(_Answers, _Keeps, BaseEstimator):
     def __init__(self, by, pooling=("mean", "max", "attention"), task="classification", encoder="tabular", columns=None, hidden=(64, 32),
                  embedding=8, head=32, epochs=60, batch_size=64, patience=8, learning_rate=3e-3, weight_decay=1e-2, dropout=0.2,
                  validation=0.15, class_weight=None, max_rows=256, random_state=0, verbose=False):
-        values = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        for name, value in values.items():
-            setattr(self, name, value)
+        vars(self).update({name: value for name, value in locals().items() if name not in ("self", "__class__")})
 
     def fit(self, events, target=None):
         """Learn from rows.

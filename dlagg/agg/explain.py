@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['leave_one_out', 'explain_group', 'plot_explanation']
 
-# %% ../../nbs/4_agg/06_explain.ipynb #c708e734
+# %% ../../nbs/4_agg/06_explain.ipynb #675d09dc
 import numpy as np
 import pandas as pd
 from keras import ops
 
 from .estimator import probabilities
+from .estimator_batches import power_of_two
 from .groups import check_columns
 from .pooling import AttentionPooling, MaxPooling
 from .states import StateTable
@@ -48,25 +49,33 @@ def leave_one_out(state, *columns):
     after = StateTable(at[:-1], {name: part[::-1][1:] for name, part in back.parts.items()})    # rows i + 1 .. n - 1
     return state.finish(state.merge([before, after]), at)
 
-# %% ../../nbs/4_agg/06_explain.ipynb #3ac669c4
-def _without_each(pooling, Z):
-    "Pooled vectors (n, d) of a group without each of its rows; empty groups get the pooling's `empty`."
-    answer = np.asarray(pooling.close(leave_one_out(pooling.twin(), *pooling.columns(Z))), np.float32)
+# %% ../../nbs/4_agg/06_explain.ipynb #50c3dd57
+def _filled(function, *arrays):
+    "`function` of arrays filled up with zeros to a power of two rows; its answer, or tuple of answers, without the filling."
+    n = len(arrays[0])
+    fill = power_of_two(n, 32) - n
+    answer = function(*[np.concatenate([a, np.zeros((fill, *a.shape[1:]), a.dtype)]) for a in arrays])
+    return tuple(np.asarray(a)[:n] for a in answer) if isinstance(answer, tuple) else np.asarray(ops.convert_to_numpy(answer))[:n]
+
+
+def _vectors(pooling, Z):
+    "Pooled vectors of the whole group (1, d) and without each row (n, d); an empty group gets the pooling's `empty`."
+    twin, columns = pooling.twin(), _filled(pooling.columns, Z)
+    whole = pooling.close(twin.finish(twin.init(np.zeros(len(Z)), *columns)))
+    without = _filled(pooling.close, leave_one_out(twin, *columns))
     if len(Z) == 1:
-        return np.full_like(answer, np.nan if pooling.empty is None else pooling.empty)
-    return answer
+        without = np.full_like(whole, np.nan if pooling.empty is None else pooling.empty)
+    return np.asarray(whole, np.float32), np.asarray(without, np.float32)
 
 
 def _answers(model, Z):
     "The head's answers for the whole group (1, k) and without each row (n, k), and the two pooled vectors."
-    pools, n = model.model_.pooling.poolings, len(Z)
-    ids = np.zeros(n, np.int32)
-    whole = np.concatenate([ops.convert_to_numpy(p(Z, ids, num_segments=1)) for p in pools], axis=1)
-    without = np.concatenate([_without_each(p, Z) for p in pools], axis=1)
-    head = [ops.convert_to_numpy(model.model_.head(v, np.full(len(v), size, np.float32))) for v, size in ((whole, n), (without, n - 1))]
-    return head, whole, without
+    parts = [_vectors(p, Z) for p in model.model_.pooling.poolings]
+    whole, without = (np.concatenate(side, axis=1) for side in zip(*parts))
+    counts = np.full(1, len(Z), np.float32), np.full(len(Z), len(Z) - 1, np.float32)
+    return [_filled(model.model_.head, v, count) for v, count in zip((whole, without), counts)], whole, without
 
-# %% ../../nbs/4_agg/06_explain.ipynb #a67185d0
+# %% ../../nbs/4_agg/06_explain.ipynb #fab9e2cd
 def _effects(model, Z, outcome):
     "Change (1) of what the model predicts, row by row, and what it predicts."
     (full, without), whole, each = _answers(model, Z)
@@ -91,7 +100,7 @@ def _looks(model, Z):
     found = {}
     for p in model.model_.pooling.poolings:
         if isinstance(p, AttentionPooling):
-            a = ops.convert_to_numpy(p.scores(Z)).astype(np.float64)
+            a = _filled(p.scores, Z).astype(np.float64)
             e = np.exp(a - a.max(axis=0))
             found["attention"] = (e / e.sum(axis=0)).mean(axis=1)
         elif isinstance(p, MaxPooling):
@@ -99,7 +108,7 @@ def _looks(model, Z):
             found["max_share"] = np.bincount(Z[:, live].argmax(axis=0), minlength=len(Z)) / max(live.sum(), 1)
     return found
 
-# %% ../../nbs/4_agg/06_explain.ipynb #9527984b
+# %% ../../nbs/4_agg/06_explain.ipynb #c991b52e
 def _rows_of(model, events, key):
     "The rows of one group; KeyError where it has none."
     names = list(model.by) if isinstance(model.by, (list, tuple)) else [model.by]
@@ -137,7 +146,7 @@ def explain_group(model, events, key, outcome=None):
     """
     own = _rows_of(model, events, key)
     numbers, codes = model.encoder_.transform(own, np.zeros(len(own), np.int64))
-    Z = ops.convert_to_numpy(model.model_.encoder(numbers, codes))
+    Z = _filled(model.model_.encoder, numbers, codes)
     effects, told = _effects(model, Z, outcome)
     table = pd.DataFrame({"contribution": effects, **_looks(model, Z)}, index=own.index)
     table = pd.concat([table, own.rename(columns={c: f"row_{c}" for c in table.columns if c in own})], axis=1)

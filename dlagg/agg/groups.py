@@ -102,7 +102,7 @@ def _numbers(frame, column):
         raise ValueError(f"column {column!r} holds infinity in {int(np.isinf(values).sum()):,} rows; replace it by a number or by NaN")
     return values
 
-# %% ../../nbs/4_agg/02_groups.ipynb #8c71667f
+# %% ../../nbs/4_agg/02_groups.ipynb #c4c741aa
 def _pieces(table, columns, size):
     "The table as pandas frames that hold `columns` (None: all), at most about `size` rows each where it streams."
     if isinstance(table, pd.DataFrame):
@@ -110,7 +110,10 @@ def _pieces(table, columns, size):
         return
     import pyarrow as pa    # here, because a frame in memory does not need it
     import pyarrow.dataset as ds
-    if isinstance(table, ds.Dataset) or not hasattr(table, "__arrow_c_stream__"):
+    if str(table).lower().endswith((".csv", ".tsv", ".txt", ".xlsx")):
+        from dlagg.tables.sources import batches as text_batches
+        batches = text_batches(table, size)
+    elif isinstance(table, ds.Dataset) or not hasattr(table, "__arrow_c_stream__"):
         table = table if isinstance(table, ds.Dataset) else ds.dataset(str(table))
         batches = table.to_batches(columns=columns, batch_size=size)
     else:    # Arrow tables and readers, Polars frames, DuckDB relations
