@@ -270,11 +270,11 @@ def _error(contest):
 def _said(contest, answer):
     return f"the model gave it a chance of {answer:.0%}" if contest.metric == "AUC" else f"the model said {answer if contest.metric == 'accuracy' else amount(answer)}"
 
-# %% ../../nbs/6_app/01_pipeline.ipynb #e35c8f13
-def _tell(analysis, rows, most=5, columns=8):
+# %% ../../nbs/6_app/01_pipeline.ipynb #f1146b94
+def _tell(analysis, rows, most=5, columns=12):
     "The three stories."
     a = analysis
-    shown = [c for c in rows.columns if c != a.by and not c.endswith(("_missing", "_outlier"))][:columns]
+    shown = [c for c in a.model.encoder_.schema_ if not c.endswith(("_missing", "_outlier"))][:columns]     # what the model looked at
     for key, title in _worth_telling(a):
         ranked = a.model.explain(rows, key, outcome=a.model.classes_[1] if a.contest and a.contest.metric == "AUC" else None)
         header = ["moves the answer by" if a.contest else "moves the vector by", *shown]
