@@ -25,11 +25,6 @@ NOT_PROSE = re.compile(r"(^[ >]*```.*?^[ >]*```|\$\$.*?\$\$|^#+ .*?$|^\s*<.*?$|\
 LINK = re.compile(r"\[([^\]\n]*)\]\((?!\w+:|#)([^)\s#]+)(#[^)\s]*)?\)")
 HREF = re.compile(r'(<a [^>]*href=")(?!\w+:|#)([^"#]+)\.ipynb(?=["#])')
 EXPORTS = re.compile(r"^#\| default_exp ([\w.]+)", re.M)
-BUTTON = re.compile(r'(<button[^>]*onclick="anim[^>]*>)\s*([^\s<]+)\s*(?=</button>)')
-ICONS = {    # the player's characters, which some systems' fonts lack, as icons that the theme brings along
-    "−": "minus", "+": "plus", "⏮": "backward-fast", "⏪": "backward-step", "◀": "play fa-flip-horizontal", "⏸": "pause", "▶": "play",
-    "⏩": "forward-step", "⏭": "forward-fast",
-}
 WIDGET = "application/vnd.jupyter.widget-view+json"
 WIDGET_NOTE = ('<p class="widget-note">A slider belongs here. It needs Python behind it: open this notebook in JupyterLab '
                '(<code>make learn</code>) to move it.</p>')
@@ -70,8 +65,7 @@ def offline(output):
     if WIDGET in data:
         return {"output_type": "display_data", "metadata": {}, "data": {"text/html": WIDGET_NOTE, "text/plain": "a slider"}}
     if "text/html" in data:
-        page = ICON_FONT.sub("", "".join(data["text/html"]))
-        data["text/html"] = BUTTON.sub(lambda m: f'{m[1]}<i class="fa-solid fa-{ICONS[m[2]]}"></i>' if m[2] in ICONS else m[0], page)
+        data["text/html"] = ICON_FONT.sub("", "".join(data["text/html"]))
     return output
 
 

@@ -5,8 +5,10 @@
 # %% auto #0
 __all__ = ['PALETTE', 'GREY', 'ICONS', 'use_style', 'animate']
 
-# %% ../../nbs/0_course/00_style.ipynb #c7157486
+# %% ../../nbs/0_course/00_style.ipynb #723f515b
 import re
+import tempfile
+from pathlib import Path
 
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#7F7F7F"]
 GREY = "#767676"
@@ -26,9 +28,9 @@ def use_style():
         "axes.grid": True, "grid.color": GREY, "grid.alpha": 0.2, "lines.linewidth": 1.8, "animation.embed_limit": 2,
     })
 
-# %% ../../nbs/0_course/00_style.ipynb #b81e4b3d
-ICONS = {"minus": "−", "plus": "+", "fast-backward": "⏮", "step-backward": "⏪", "play fa-flip-horizontal": "◀", "pause": "⏸",
-         "play": "▶", "step-forward": "⏩", "fast-forward": "⏭"}
+# %% ../../nbs/0_course/00_style.ipynb #a503a3d8
+ICONS = {"minus": "−", "plus": "+", "fast-backward": "|◀◀", "step-backward": "|◀", "play fa-flip-horizontal": "◀", "pause": "||",
+         "play": "▶", "step-forward": "▶|", "fast-forward": "▶▶|"}
 
 
 def _offline(page):
@@ -36,7 +38,21 @@ def _offline(page):
     page = re.sub(r"<link[^>]*font-awesome[^>]*>", "", page)
     return re.sub(r'<i class="fa fa-([\w -]+?)"></i>', lambda m: ICONS[m[1]], page)
 
-# %% ../../nbs/0_course/00_style.ipynb #1bf12aea
+# %% ../../nbs/0_course/00_style.ipynb #2e913cd8
+def _film(film, interval, dpi):
+    "The player's page of a `FuncAnimation`, with frames that have no ground."
+    from matplotlib.animation import HTMLWriter
+
+    class ClearWriter(HTMLWriter):
+        def grab_frame(self, **options):
+            super().grab_frame(**{**options, "facecolor": "none", "transparent": True})
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "film.html"
+        film.save(path, writer=ClearWriter(fps=1000 / interval, embed_frames=True, default_mode="once"), dpi=dpi)
+        return path.read_text(encoding="utf-8")
+
+# %% ../../nbs/0_course/00_style.ipynb #bb03d652
 def animate(fig, draw, frames, interval=400, dpi=72):
     """An animation that plays in JupyterLab and on the site, with no server.
 
@@ -57,13 +73,10 @@ def animate(fig, draw, frames, interval=400, dpi=72):
     -------
     IPython.display.HTML
     """
-    import matplotlib as mpl
     import matplotlib.pyplot as plt
     from IPython.display import HTML
     from matplotlib.animation import FuncAnimation
-    with mpl.rc_context({"savefig.dpi": dpi, "figure.dpi": dpi}):
-        fig.set_dpi(dpi)
-        film = FuncAnimation(fig, draw, frames=frames, interval=interval, init_func=lambda: None)
-        page = film.to_jshtml(default_mode="once")
+    fig.set_dpi(dpi)
+    page = _film(FuncAnimation(fig, draw, frames=frames, interval=interval, init_func=lambda: None), interval, dpi)
     plt.close(fig)
     return HTML(_offline(page))
