@@ -35,7 +35,7 @@ def merged_in_a_tree(state, tables, rnd):
 
 @pytest.mark.parametrize("skipna", [True, False])
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=grouped())
 def test_split_and_merged_in_any_tree(name, skipna, data):
     keys, Z, piece, rnd = data
@@ -48,7 +48,7 @@ def test_split_and_merged_in_any_tree(name, skipna, data):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=grouped())
 def test_order_of_rows_does_not_matter(name, data):
     keys, Z, _, rnd = data
