@@ -169,7 +169,7 @@ def _clean(analysis, rows):
         raise ValueError(f"after cleaning, no column but {a.by!r} is left: the others are empty or constant")
     return clean, split
 
-# %% ../../nbs/6_app/01_pipeline.ipynb #19783925
+# %% ../../nbs/6_app/01_pipeline.ipynb #0d77bc17
 POOLING = ["mean", "max", "attention"]
 
 
@@ -179,7 +179,8 @@ def _learn(analysis, clean, split, progress):
     a = analysis
     task = None if split is None else task_of(split.target)
     rows = clean.drop(columns=[a.target] if a.target else [])
-    a.model = DeepAggregator(by=a.by, pooling=POOLING, task=task, random_state=a.seed, verbose=progress)
+    epochs = {} if split else {"epochs": 20}      # without a target nothing is judged by the last per cent; twenty rounds are enough to draw a map
+    a.model = DeepAggregator(by=a.by, pooling=POOLING, task=task, random_state=a.seed, verbose=progress, **epochs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)      # the same sentences stand in notes_, and the report shows those
         if split is None:
