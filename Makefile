@@ -15,17 +15,16 @@ help:  ## Show this list
 
 env: $(READY)  ## Make the environment (the other commands do it by themselves)
 
-# uv where it is and works, else venv and pip. The stamp is written last, so a half-made environment is made again.
+# uv where it is and works, else venv and pip. The stamp is written last, so a half-made environment is completed by the next call.
 $(READY): requirements.lock pyproject.toml
 	@echo "Making $(VENV) from requirements.lock ..."
-	@rm -rf $(VENV)
-	@( command -v uv >/dev/null 2>&1 && uv venv -q --seed --python $(PYTHON) $(VENV) && uv pip install -q --python $(BIN)/python -r requirements.lock ) \
-	  || ( rm -rf $(VENV) && $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock )
+	@( command -v uv >/dev/null 2>&1 && ( test -x $(BIN)/pip || uv venv -q --seed --python $(PYTHON) $(VENV) ) && uv pip install -q --python $(BIN)/python -r requirements.lock ) \
+	  || ( ( test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) ) && $(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock )
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 learn: $(READY)  ## Open JupyterLab on the first lesson
-	$(BIN)/jupyter lab nbs/0_course/01_tour.ipynb $(LAB)
+	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" "$(CURDIR)/nbs/0_course/01_tour.ipynb" $(LAB)
 
 run: $(READY)  ## Analyse the bundled shop; writes dlagg-report/report.html
 	$(BIN)/dlagg run $(RUN)

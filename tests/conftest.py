@@ -26,7 +26,7 @@ def mirror():
     for folder in (os.environ.get("DLAGG_MIRROR"), ROOT.parent / "shared" / "data"):
         if folder and Path(folder).is_dir():
             return Path(folder)
-    pytest.skip("no mirror of the public data sets: set DLAGG_MIRROR to a folder that has them")
+    need(False, "a mirror of the public data sets (set DLAGG_MIRROR to a folder that has them)")
 
 
 def need(condition, what):

@@ -72,13 +72,14 @@ def run(
         typer.echo(line)
     typer.echo(f"The report is in {Path(out) / 'report.html'}")
 
-# %% ../../nbs/6_app/04_cli.ipynb #72f27dde
+# %% ../../nbs/6_app/04_cli.ipynb #0debeb02
 @app.command()
 def learn(
     dir: Annotated[str, typer.Option(help="Where your copy of the notebooks lives.")] = "dlagg-course",
     browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
     port: Annotated[int, typer.Option(help="Port of JupyterLab.", min=1, max=65535)] = 8888,
     copy_only: Annotated[bool, typer.Option("--copy-only", help="Copy the notebooks, start nothing.")] = False,
+    lab: Annotated[Optional[list[str]], typer.Argument(help="Options for JupyterLab, after --; in a container: -- --allow-root", show_default=False)] = None,
 ):
     """Copy the course to a folder of yours and open JupyterLab on the first lesson; your own edits are kept."""
     from dlagg.course.exercises import copy_course
@@ -89,7 +90,7 @@ def learn(
     typer.echo(str(done))
     if not copy_only:
         first = Path(dir) / "0_course" / "01_tour.ipynb"
-        options = [f"--port={port}", f"--ServerApp.root_dir={Path(dir).resolve()}"] + ([] if browser else ["--no-browser"])
+        options = [f"--port={port}", f"--ServerApp.root_dir={Path(dir).resolve()}"] + ([] if browser else ["--no-browser"]) + list(lab or [])
         raise typer.Exit(subprocess.call([sys.executable, "-m", "jupyter", "lab", str(first.resolve()), *options], env=dict(os.environ)))
 
 # %% ../../nbs/6_app/04_cli.ipynb #e6a78d68
