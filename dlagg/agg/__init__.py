@@ -12,7 +12,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=["states", "groups", "pooling", "encoders", "estimator", "explain"],
     submod_attrs={
-        "states": ["Count", "LogSumExp", "Max", "Mean", "Min", "Softmax", "State", "StateTable", "Std", "Sum", "Var", "state_of"],
+        "states": ["ArgMax", "Count", "Distinct", "First", "Kurt", "Last", "LogSumExp", "Max", "Mean", "Min", "Moments", "PowerMean",
+                   "Product", "Quantile", "Several", "Skew", "Softmax", "State", "StateTable", "Std", "Sum", "TopK", "VPA", "Var", "state_of"],
         "groups": ["group_aggregate"],
         "pooling": ["AttentionPooling", "DeepSetsPooling", "MaxPooling", "MeanPooling", "MinPooling", "Pooling", "StdPooling",
                     "SumPooling", "pooling_layer"],
