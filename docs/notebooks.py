@@ -22,10 +22,30 @@ def notebooks():
     return sorted(p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
 
 
+def keep_pictures(nb):
+    """Put what each slider showed into plain outputs, and drop the sliders' state, in place.
+
+    The state is large and of no use without a kernel; the picture behind the slider is what a reader can see.
+    """
+    saved = nb.metadata.pop("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [shown for output in cell.outputs for shown in [output, *behind(output, saved)]]
+
+
+def behind(output, saved):
+    "The outputs that a slider's own output area held when the notebook was saved."
+    view = output.get("data", {}).get("application/vnd.jupyter.widget-view+json", {})
+    slider = saved.get(view.get("model_id"), {}).get("state", {})
+    areas = [saved.get(child.removeprefix("IPY_MODEL_"), {}) for child in slider.get("children", [])]
+    return [nbformat.from_dict(shown) for area in areas for shown in area.get("state", {}).get("outputs", [])]
+
+
 def run(path):
     "Execute one notebook in its own folder and write it back, whole or not at all."
     nb = nbformat.read(path, as_version=4)
     NotebookClient(nb, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}).execute()
+    keep_pictures(nb)
     draft = path.with_suffix(".ipynb.tmp")
     nbformat.write(nb, draft)
     os.replace(draft, path)

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['squared_distances', 'assign', 'update', 'objective', 'lloyd_steps', 'plusplus', 'KMeans', 'silhouette_samples']
 
-# %% ../../nbs/2_mining/04_kmeans.ipynb #05e50444
+# %% ../../nbs/2_mining/04_kmeans.ipynb #68fe1721
 import numpy as np
 from sklearn.utils import check_random_state
 
-from .kmeans_fast import CenterModel, best_of
+from .kmeans_fast import best_of
+from .kmeans_model import CenterModel
 
 # %% ../../nbs/2_mining/04_kmeans.ipynb #2ddc6022
 def squared_distances(X, centers):
@@ -47,19 +48,19 @@ def lloyd_steps(X, centers):
             return
         centers, old = update(X, labels, centers), labels
 
-# %% ../../nbs/2_mining/04_kmeans.ipynb #c2591d3f
+# %% ../../nbs/2_mining/04_kmeans.ipynb #614b43a4
 def plusplus(X, n_clusters, random_state=None):
     """Rows of X drawn as first centres by k-means++, shape (n_clusters, d): equation (6)."""
     rng = check_random_state(random_state)
     centers = X[[rng.randint(len(X))]]
     while len(centers) < n_clusters:
         squared = squared_distances(X, centers).min(axis=1)
-        total = squared.sum()
-        chances = squared / total if total > 0 else None    # fewer distinct rows than centres: any row will do
+        J = squared.sum()
+        chances = squared / J if J > 0 else None    # fewer distinct rows than centres: any row will do
         centers = np.vstack([centers, X[rng.choice(len(X), p=chances)]])
     return centers
 
-# %% ../../nbs/2_mining/04_kmeans.ipynb #1f4d3ab7
+# %% ../../nbs/2_mining/04_kmeans.ipynb #0d5fcf77
 class KMeans(CenterModel):
     """K-means clustering: Lloyd's algorithm from k-means++ starts.
 
@@ -96,14 +97,14 @@ class KMeans(CenterModel):
 
     def fit(self, X, y=None, sample_weight=None):
         """Find the centres of X (n_samples, n_features); a row of `sample_weight` 2 counts like two rows. `y` is ignored."""
-        X, weight, init = self._prepare(X, sample_weight)
-        starts = {"auto": 10 if isinstance(init, str) and init == "random" else 1}.get(self.n_init, self.n_init)
-        best = best_of(starts if isinstance(init, str) else 1, X, weight, init, self.n_clusters, check_random_state(self.random_state),
+        X, weight, init, starts = self._prepare(X, sample_weight)
+        best = best_of(starts, X, weight, init, self.n_clusters, check_random_state(self.random_state),
                        self.max_iter, self.tol * X.var(axis=0).mean())
         self.labels_, self.inertia_, self.cluster_centers_, self.n_iter_ = best
         return self
 
-# %% ../../nbs/2_mining/04_kmeans.ipynb #a09f215a
+# %% ../../nbs/2_mining/04_kmeans.ipynb #596acc82
+#| code-fold: true
 def silhouette_samples(X, labels):
     """Silhouette of each row, shape (n,): equation (7); 0 for a row alone in its group. Time and memory grow with n squared."""
     X, (names, labels) = np.asarray(X, float), np.unique(labels, return_inverse=True)
