@@ -4,6 +4,7 @@ The package is exported first, so that what a notebook imports is what the noteb
 """
 import argparse
 import os
+import re
 import subprocess
 import sys
 import time
@@ -20,6 +21,15 @@ LIMIT = 1_000_000    # bytes: a notebook larger than this is slow to open and to
 def notebooks():
     "Every notebook of the source, in course order."
     return sorted(p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+
+
+def fold(nb):
+    "What is hidden or folded on the site is folded in JupyterLab too, in place: a learner sees what teaches."
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            cell.metadata.pop("jupyter", None)
+            if re.search(r"^#\|\s*(hide\s*$|code-fold: true)", cell.source, re.M):
+                cell.metadata["jupyter"] = {"source_hidden": True}
 
 
 def keep_pictures(nb):
@@ -46,6 +56,7 @@ def run(path):
     nb = nbformat.read(path, as_version=4)
     NotebookClient(nb, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}).execute()
     keep_pictures(nb)
+    fold(nb)
     draft = path.with_suffix(".ipynb.tmp")
     nbformat.write(nb, draft)
     os.replace(draft, path)

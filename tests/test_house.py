@@ -106,7 +106,20 @@ def test_modules_are_small_and_explicit(path):
     if path.name != "_modidx.py":
         assert len(source.splitlines()) <= 480, "a module over 400 lines (nbdev's own cell comments allowed for) wants a second notebook"
     assert not re.search(r"^\s*from\s+\S+\s+import\s+\*", source, re.M)
-    assert not re.search(r"\bpickle\b|\bjoblib\.(load|dump)\b|allow_pickle\s*=\s*True", source)
+    assert not re.search(r"import pickle|\bpickle\.(load|dump)|\bjoblib\.(load|dump)\b|allow_pickle\s*=\s*True", source)
+
+
+FOLDED = r"^#\|\s*(hide\s*$|code-fold: true)"
+
+
+def code_lines(source):
+    "How many lines of code a cell has, without blank lines, comments and docstrings."
+    kinds, doc = (ast.FunctionDef, ast.ClassDef), set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, kinds) and ast.get_docstring(node) is not None:
+            doc |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    lines = enumerate(source.splitlines(), start=1)
+    return sum(bool(line.strip()) and not line.strip().startswith("#") and i not in doc for i, line in lines)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: str(p.relative_to(NBS)))
@@ -118,8 +131,11 @@ def test_notebook_hygiene(path):
         assert cell["id"] not in ids, "two cells with one id"
         ids.add(cell["id"])
         if cell["cell_type"] == "code":
-            lines = [line for line in source.splitlines() if line.strip()]
-            assert not re.search(r"^#\|\s*export", source, re.M) or len(lines) <= 50, f"an export cell of {len(lines)} lines"
+            assert not re.search(r"^#\|\s*export", source, re.M) or code_lines(source) <= 45, f"an export cell of {code_lines(source)} lines of code"
+            shown = json.dumps(cell["outputs"])
+            assert not re.search(r"Warning:|\.venv/|site-packages|ipykernel_", shown), "an output shows a warning or a path of the machine it was made on"
+            folded = cell["metadata"].get("jupyter", {}).get("source_hidden", False)
+            assert folded == bool(re.search(FOLDED, source, re.M)), "folded on the site is folded in JupyterLab: run `make notebooks`"
             errors = [o["ename"] for o in cell["outputs"] if o["output_type"] == "error"]
             assert not errors or "raises-exception" in cell["metadata"].get("tags", []), errors
 

@@ -219,7 +219,7 @@ def _predict(analysis, rows, split):
     a.groups["held out"] = a.groups.index.isin(split.test)
     a.answers = target
 
-# %% ../../nbs/6_app/01_pipeline.ipynb #94c43d00
+# %% ../../nbs/6_app/01_pipeline.ipynb #db19cb99
 @dataclass
 class Story:
     """One group and the rows that made it what it is.
@@ -239,7 +239,7 @@ class Story:
     header: list
     rows: list
 
-
+# %% ../../nbs/6_app/01_pipeline.ipynb #f3e94232
 def _worth_telling(analysis):
     "Keys and titles of three groups."
     a = analysis
@@ -258,7 +258,7 @@ def _worth_telling(analysis):
     for key, title in told:
         yield key, f"{title}: {a.target} is {answers.loc[key, 'truth']}, {_said(a.contest, answers.loc[key, 'learned'])}."
 
-
+# %% ../../nbs/6_app/01_pipeline.ipynb #b99b3f6f
 def _error(contest):
     "How wrong the learned answer is for each held-out group."
     answers = contest.answers
@@ -310,7 +310,7 @@ def _summarise(analysis):
     if a.contest:
         yield f"{a.target}: {a.contest.verdict}."
 
-# %% ../../nbs/6_app/01_pipeline.ipynb #32018375
+# %% ../../nbs/6_app/01_pipeline.ipynb #6789ccb7
 def _write(analysis, out):
     "Everything into `out`, whole or not at all."
     page = render(analysis)
@@ -320,7 +320,7 @@ def _write(analysis, out):
         analysis.model.save(draft / "model" / "aggregator")
         (draft / "model" / "cleaner.json").write_text(json.dumps(analysis.cleaner.to_dict()), encoding="utf-8")
 
-
+# %% ../../nbs/6_app/01_pipeline.ipynb #e6d44a53
 @dataclass
 class FittedAnalysis:
     """The cleaner and the model of an analysis, for new rows.
@@ -372,7 +372,7 @@ def load_model(folder):
     model = DeepAggregator.load(path / "aggregator")
     return FittedAnalysis(Cleaner.from_dict(json.loads((path / "cleaner.json").read_text(encoding="utf-8"))), model)
 
-# %% ../../nbs/6_app/01_pipeline.ipynb #b3113509
+# %% ../../nbs/6_app/01_pipeline.ipynb #7f0f8af3
 def analyze(files=None, by=None, target=None, time=None, out="dlagg-report", seed=0, encoding=None, progress=True):
     """Analyse a table: clean, aggregate per key, segment, predict, explain; write a report.
 
@@ -422,7 +422,7 @@ def analyze(files=None, by=None, target=None, time=None, out="dlagg-report", see
         stage.close()
     return a
 
-
+# %% ../../nbs/6_app/01_pipeline.ipynb #fe0e4e53
 def _find(a, clean, split, stage, progress):
     "The stages between the clean table and the report."
     a.rows = clean

@@ -135,7 +135,7 @@ def lead(metric, truth, first, second, seed=0, draws=1000):
     low, high = np.nanpercentile(gaps, [2.5, 97.5])
     return float(low), float(high)
 
-# %% ../../nbs/6_app/01_pipeline_contest.ipynb #b985d758
+# %% ../../nbs/6_app/01_pipeline_contest.ipynb #b612dd05
 @dataclass
 class Contest:
     """Scores of the contestants on held-out groups.
@@ -161,7 +161,7 @@ class Contest:
     train: int
     test: int
 
-
+# %% ../../nbs/6_app/01_pipeline_contest.ipynb #4e59b08c
 def baselines(features, target, train, test, seed=0):
     """Answers of the two baselines on held-out groups: `{"majority": ..., "classic": ...}`.
 
@@ -184,7 +184,7 @@ def baselines(features, target, train, test, seed=0):
         return {"majority": np.full(len(test), (y == model.classes_[1]).mean()), "classic": model.predict_proba(x_test)[:, 1]}
     return {"majority": np.full(len(test), y.mode()[0], dtype=object), "classic": model.predict(x_test)}
 
-
+# %% ../../nbs/6_app/01_pipeline_contest.ipynb #a41470df
 def judge(target, train, test, answers, seed=0):
     """Score the contestants' answers and say who won.
 

@@ -85,7 +85,7 @@ def _attach(rows, facts, by, name):
         rows, facts = rows.assign(**{by: rows[by].astype("string")}), facts.assign(**{by: facts[by].astype("string")})
     return rows.merge(facts.dropna(subset=[by]), on=by, how="left")
 
-# %% ../../nbs/6_app/01_pipeline_input.ipynb #29534050
+# %% ../../nbs/6_app/01_pipeline_input.ipynb #15b4c9fa
 @dataclass
 class Reading:
     """What was read, before cleaning.
@@ -109,7 +109,7 @@ class Reading:
     table: list
     more: int
 
-
+# %% ../../nbs/6_app/01_pipeline_input.ipynb #e999fb2d
 def profile(rows, by, files=(), most=60):
     """Count what is there, before anything is changed.
 
@@ -140,7 +140,7 @@ def blanks(column):
         missing |= column.astype("string").str.strip().eq("").fillna(False).astype(bool)
     return missing
 
-
+# %% ../../nbs/6_app/01_pipeline_input.ipynb #bd7cf0d9
 def _profile_column(name, column):
     numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
     filled = column.dropna()

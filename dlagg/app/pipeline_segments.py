@@ -88,7 +88,7 @@ def cut(space, seed=0, largest=8, sample=1000):
     rank = {old: new for new, old in enumerate(labels.value_counts().index, start=1)}
     return labels.map(rank), silhouettes
 
-# %% ../../nbs/6_app/01_pipeline_segments.ipynb #b16d4d83
+# %% ../../nbs/6_app/01_pipeline_segments.ipynb #71d71e60
 @dataclass
 class Segment:
     """One segment: its number, how many groups it has, and what is special about it.
@@ -109,7 +109,7 @@ class Segment:
     traits: list
     words: str
 
-
+# %% ../../nbs/6_app/01_pipeline_segments.ipynb #3b525aaa
 def amount(x):
     """A number for people: thousands separated, three significant digits below a thousand."""
     return "none" if pd.isna(x) else f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.3g}"
@@ -124,7 +124,7 @@ def medians(column, here, everywhere, moments):
     day = lambda x: "none" if pd.isna(x) else f"{first + pd.Timedelta(days=x):%Y-%m-%d}"
     return f"median {day(here)}, all groups {day(everywhere)}", True
 
-
+# %% ../../nbs/6_app/01_pipeline_segments.ipynb #29553e0a
 def describe(labels, classic, scaled, moments=None, traits=3, least=0.35):
     """Say in words what is special about each segment.
 

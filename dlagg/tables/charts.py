@@ -123,14 +123,14 @@ def bar(table, column, value=None, *, top=12, title=None, ax=None):
     ax.grid(axis="y", visible=False)
     return _finish(ax, title or f"{'Rows' if value is None else value} by {column}", "rows" if value is None else f"sum of {value}", column, "x")
 
-# %% ../../nbs/1_tables/04_charts.ipynb #b5b941ad
+# %% ../../nbs/1_tables/04_charts.ipynb #21be171b
 def _period(times):
     "A period that gives between about twenty and a hundred and twenty points, and its name."
     days = (times.max() - times.min()) / pd.Timedelta(days=1)
     dates_only = (times.dropna() == times.dropna().dt.normalize()).all()
     return ("h", "hour") if days <= 4 and not dates_only else ("D", "day") if days <= 120 else ("W-SUN", "week") if days <= 800 else ("M", "month")
 
-
+# %% ../../nbs/1_tables/04_charts.ipynb #09d5c20b
 @_styled
 def line(table, time, value=None, *, how="sum", by=None, title=None, ax=None):
     """A line through time; the period (hour, day, week or month) is chosen to fit the length of the data.

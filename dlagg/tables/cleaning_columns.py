@@ -102,7 +102,7 @@ def _frozen(values):
     "Where numbers are infinite."
     return np.isinf(values) if values.dtype.kind == "f" else np.zeros(len(values), dtype=bool)
 
-# %% ../../nbs/1_tables/03_cleaning_columns.ipynb #0617c382
+# %% ../../nbs/1_tables/03_cleaning_columns.ipynb #47e5f70d
 def _kind_of_numbers(name, values):
     found = np.unique(values[np.isfinite(values)])
     if not len(found):
@@ -111,7 +111,7 @@ def _kind_of_numbers(name, values):
         return "boolean"
     return "identifier" if named_like_code(name) and np.all(found % 1 == 0) and len(found) > 10 else "number"
 
-
+# %% ../../nbs/1_tables/03_cleaning_columns.ipynb #7dbfed98
 def learn(source, name, series, role="feature", max_levels=100, day_first=None, merge=True, missing=MISSING):
     """Learn the kind of a column and how to read it.
 

@@ -195,7 +195,7 @@ def _join(paths, tables):
     frames = [_frame(table, _kind(path) == "csv") for path, table in zip(paths, tables)]
     return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
 
-# %% ../../nbs/1_tables/02_sources.ipynb #1abcc972
+# %% ../../nbs/1_tables/02_sources.ipynb #e620b722
 def _is_path(source):
     return isinstance(source, (str, os.PathLike)) or (isinstance(source, (list, tuple)) and len(source) > 0 and all(_is_path(s) for s in source))
 
@@ -215,7 +215,7 @@ def _from_frame(source, columns, max_columns):
         check_names("the table", list(map(str, source.columns)), max_columns)
     return source if wanted is None else source[wanted]
 
-
+# %% ../../nbs/1_tables/02_sources.ipynb #7d217c8f
 def read_table(source, columns=None, *, encoding=None, delimiter=None, sheet=None, max_columns=2000):
     """Read a table from a file, several files, or a frame of any library.
 
@@ -256,7 +256,7 @@ def read_table(source, columns=None, *, encoding=None, delimiter=None, sheet=Non
     paths = _paths(source)
     return _join(paths, [_read(path, columns, options) for path in paths])
 
-# %% ../../nbs/1_tables/02_sources.ipynb #f9a07a8e
+# %% ../../nbs/1_tables/02_sources.ipynb #9a80f06b
 def _whole(batches, size):
     "Cut larger record batches down to `size` rows; empty ones vanish."
     for batch in batches:
@@ -285,7 +285,7 @@ def _file_batches(paths, size):
     else:                              # a workbook is never large, and several text files must agree on their types first
         yield from _whole(pa.Table.from_pandas(read_table(paths), preserve_index=False).to_batches(), size)
 
-
+# %% ../../nbs/1_tables/02_sources.ipynb #065df0a8
 def batches(source, size=65536):
     """A table as a stream of Arrow record batches.
 
