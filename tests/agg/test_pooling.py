@@ -1,29 +1,35 @@
 """The contract of aggregation, under every pooling layer."""
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 import dlagg.agg    # before Keras: it chooses the backend
 import keras
-from dlagg.agg.pooling import POOLINGS, AttentionPooling, pooling_layer
+from dlagg.agg.pooling import POOLINGS, AttentionPooling, PMAPooling, PNAPooling, SetTransformerPooling, SumPooling, pooling_layer
 
-NAMES = sorted(POOLINGS)
+MORE = {"heads": lambda: AttentionPooling(16, heads=3, gated=True), "isab": lambda: SetTransformerPooling(8, heads=2, inducing=3, seeds=2),
+        "seeds": lambda: PMAPooling(12, heads=3, seeds=4), "pna_sum": lambda: PNAPooling(["sum", "std"], ["amplification"], delta=2.0),
+        "several": lambda: pooling_layer(["mean", "topk", "gated_attention"])}
+NAMES = [*POOLINGS, *MORE]
 RNG = np.random.default_rng(0)
 SIZES = [1, 7, 3, 20, 2]
 IDS = np.repeat(np.arange(5), SIZES).astype("int32")
 ROWS = RNG.normal(size=(len(IDS), 6)).astype("float32")
 
 
+def make(name, **options):
+    return MORE[name]() if name in MORE else pooling_layer(name, **options)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def layer(request):
+    layer = make(request.param)
+    layer(ROWS, IDS, num_segments=5)    # makes the weights
+    layer.called = request.param
+    return layer
+
+
 def array(x):
     return keras.ops.convert_to_numpy(x)
-
-
-@pytest.fixture(params=NAMES + ["heads"])
-def layer(request):
-    return AttentionPooling(16, heads=3, gated=True) if request.param == "heads" else pooling_layer(request.param)
 
 
 def close(a, b, tol=2e-6):
@@ -40,7 +46,19 @@ def padded():
 
 def test_permuted_rows(layer):
     order = RNG.permutation(len(IDS))
-    close(layer(ROWS[order], IDS[order], num_segments=5), layer(ROWS, IDS, num_segments=5))
+    shuffled, plain = array(layer(ROWS[order], IDS[order], num_segments=5)), array(layer(ROWS, IDS, num_segments=5))
+    if layer.ordered:
+        assert np.abs(shuffled[1:] - plain[1:]).max() > 1e-3, "marked as order-dependent, but it is not"
+        close(shuffled[0], plain[0])
+    else:
+        close(shuffled, plain)
+
+
+def test_unsorted_ids_in_the_same_order(layer):
+    order = np.argsort(np.random.default_rng(3).random(len(IDS)) + 0.0)
+    order = order[np.argsort(order % 2, kind="stable")]
+    where = np.lexsort((np.arange(len(IDS)), IDS[order]))    # groups scattered; afterwards the same rows with sorted ids
+    close(layer(ROWS[order], IDS[order], num_segments=5), layer(ROWS[order][where], IDS[order][where], num_segments=5))
 
 
 def test_padded_is_ragged_is_one_at_a_time(layer):
@@ -53,114 +71,107 @@ def test_padded_is_ragged_is_one_at_a_time(layer):
 
 def test_batch_independence(layer):
     alone = array(layer(ROWS[IDS == 2], np.zeros(3, "int32"), num_segments=1))
-    crowd = np.concatenate([ROWS[IDS == 2], 1e3 * RNG.normal(size=(500, 6)).astype("float32")])
-    together = array(layer(crowd, np.r_[np.zeros(3), np.ones(500)].astype("int32"), num_segments=2))
+    crowd = np.concatenate([ROWS[IDS == 2], 1e3 * RNG.normal(size=(60, 6)).astype("float32")])
+    together = array(layer(crowd, np.r_[np.zeros(3), np.ones(60)].astype("int32"), num_segments=2))
     close(together[:1], alone)
 
 
-def test_twin_agrees(layer):
-    ours = layer.close(layer.twin().finish(layer.twin().init(IDS, *layer.columns(ROWS))))
-    layer_says = layer(ROWS, IDS, num_segments=5)
-    close(ours, layer_says)
-
-
-def test_twin_in_two_pieces(layer):
+def test_twin_agrees_also_in_two_pieces(layer):
+    if not layer.mergeable:
+        assert layer.called in ("set_transformer", "isab", "topk", "lstm", "gru", "several")
+        with pytest.raises(TypeError, match="no mergeable state"):
+            layer.twin()
+        return
     twin, half = layer.twin(), np.arange(len(IDS)) % 2 == 0
+    expected = layer(ROWS, IDS, num_segments=5)
+    close(layer.close(twin.finish(twin.init(IDS, *layer.columns(ROWS)))), expected, tol=1e-6)
     merged = twin.merge([twin.init(IDS[m], *layer.columns(ROWS[m])) for m in (half, ~half)])
-    close(layer.close(twin.finish(merged)), layer(ROWS, IDS, num_segments=5))
+    close(layer.close(twin.finish(merged)), expected, tol=1e-6)
 
 
 def test_empty_group(layer):
     answer = array(layer(ROWS, IDS, num_segments=6))[5]
-    assert (answer == 0).all() if layer.name == "sum" else np.isnan(answer).all()
+    assert (answer == 0).all() if layer.called == "sum" else np.isnan(answer).all()
+    if layer.called == "several":    # each part has its own
+        return
     chosen = type(layer).from_config(layer.get_config() | {"empty": -1.5})
     assert (array(chosen(ROWS, IDS, num_segments=6))[5] == -1.5).all()
+    box, mask = padded()
+    mask[2] = False
+    assert (array(chosen(box, mask=mask))[2] == -1.5).all()
 
 
-@pytest.mark.parametrize("name", ["mean", "max", "min", "std", "attention", "gated_attention"])
-def test_stable_far_from_zero(name):
-    x = (1e4 + np.random.default_rng(1).normal(size=(1000, 2))).astype("float32")
-    layer, ids = pooling_layer(name), (np.arange(1000) % 4).astype("int32")
+def test_no_rows_at_all(layer):
+    answer = array(layer(np.zeros((1, 2, 6), "float32"), mask=np.zeros((1, 2), bool)))
+    assert answer.shape[0] == 1 and ((answer == 0).all() if layer.called == "sum" else np.isnan(answer).all())
+
+
+@pytest.mark.parametrize("ddof_like", ["std"])
+def test_one_row_has_no_deviation(ddof_like):
+    assert (array(pooling_layer(ddof_like)(ROWS[:1], IDS[:1], num_segments=1)) == 0).all()
+
+
+def test_stable_far_from_zero(layer):
+    x = (1e4 + np.random.default_rng(1).normal(size=(400, 6))).astype("float32")
+    ids = (np.arange(400) % 4).astype("int32")
+    if layer.called in ("lstm", "gru"):
+        x, ids = x[:40], ids[:40]
     ours = array(layer(x, ids, num_segments=4))
-    twin = layer.close(layer.twin().finish(layer.twin().init(ids, *layer.columns(x))))
-    np.testing.assert_allclose(ours, twin, rtol=2e-3 if name == "std" else 2e-6)
+    assert np.isfinite(ours).all()
+    if layer.mergeable:
+        twin = layer.close(layer.twin().finish(layer.twin().init(ids, *layer.columns(x))))
+        tol = 2e-6 * (1e3 if "std" in layer.called or "pna" in layer.called else 1)    # a deviation of 1 at 10,000 has four digits left
+        np.testing.assert_allclose(ours, twin, rtol=tol, atol=2e-6 * np.abs(twin).max())
+    else:
+        half = array(layer(x[ids % 2 == 1], ids[ids % 2 == 1], num_segments=4))
+        np.testing.assert_allclose(ours[[1, 3]], half[[1, 3]], rtol=1e-5, atol=1e-5 * np.abs(ours).max())
 
 
 def test_saved_and_loaded(layer, tmp_path):
     inputs = [keras.Input(batch_shape=(None, 32, 6)), keras.Input(batch_shape=(None, 32), dtype="bool")]
-    layer.name = "pool"
-    model = keras.Model(inputs, layer(inputs[0], mask=inputs[1]))
+    again = type(layer).from_config({**layer.get_config(), "name": "pool"})
+    model = keras.Model(inputs, again(inputs[0], mask=inputs[1]))
+    again.set_weights(layer.get_weights())
     box, mask = padded()
     model.save(tmp_path / "pool.keras")
-    again = keras.saving.load_model(tmp_path / "pool.keras")    # safe mode
+    loaded = keras.saving.load_model(tmp_path / "pool.keras")    # safe mode
     box = np.nan_to_num(box)
-    np.testing.assert_array_equal(array(again([box, mask])), array(model([box, mask])))
+    np.testing.assert_array_equal(array(loaded([box, mask])), array(model([box, mask])))
+    close(loaded([box, mask]), layer(ROWS, IDS, num_segments=5))
 
 
-@pytest.mark.skipif(keras.config.backend() != "jax", reason="the gradients are taken with JAX")
+def test_ragged_in_a_functional_model():
+    rows, ids = keras.Input(batch_shape=(None, 6)), keras.Input(batch_shape=(None,), dtype="int32")
+    model = keras.Model([rows, ids], pooling_layer(["mean", "pma", "topk"])(rows, segment_ids=ids, num_segments=5))
+    assert array(model([ROWS, IDS])).shape == (5, 6 + 64 + 18)
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_gradient_is_central_difference(name):
-    import jax
-    with jax.enable_x64(True):
-        layer = POOLINGS[name](dtype="float64", **({"gated": True} if name.startswith("gated") else {}))
-        if "attention" in name:
-            layer.hidden.activation = jax.numpy.tanh    # Keras 3.15 computes tanh of float64 in float32, too rough for differences
-        rows, ids = RNG.normal(size=(9, 3)), np.repeat(np.arange(3), [1, 5, 3]).astype("int32")
-        layer(rows, ids, num_segments=3)    # makes the weights
-        weight = RNG.normal(size=np.shape(layer(rows, ids, num_segments=3)))
-        f = lambda x: (layer(x, ids, num_segments=3) * weight).sum()
-        ours = np.asarray(jax.grad(f)(rows))
-        for i, j in [(0, 0), (2, 1), (4, 2), (8, 0)]:
-            if name == "std" and i == 0:
-                assert (ours[0] == 0).all()    # a group of one row: the slope at zero is defined as 0
-                continue
-            step = np.zeros_like(rows)
-            step[i, j] = 1e-6
-            there = (float(f(rows + step)) - float(f(rows - step))) / 2e-6
-            assert abs(ours[i, j] - there) < 1e-6 * max(1, abs(there)), (i, j)
+def test_half_precision(name):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        layer = make(name)
+    finally:
+        keras.config.set_dtype_policy(before)
+    x = np.concatenate([100 * ROWS, np.full((80, 6), 300, "float32")])    # the sum of squares passes 65504, the largest 16-bit number
+    ids = np.concatenate([IDS, np.full(80, 5, "int32")])
+    half = array(layer(x, ids, num_segments=6))
+    assert half.dtype == np.float16 and np.isfinite(half).all()
+    full = make(name)
+    full(x, ids, num_segments=6)
+    full.set_weights(layer.get_weights())
+    full = array(full(x, ids, num_segments=6))
+    if not layer.ordered:    # a recurrent net and a softmax of large scores amplify what 16 bits round away
+        gap = np.abs(half - full) / np.maximum(np.abs(full).max(), 1)
+        assert np.median(gap) < 5e-3
 
 
-@pytest.mark.skipif(keras.config.backend() != "jax", reason="the gradients are taken with JAX")
-@pytest.mark.parametrize("name", NAMES)
-def test_gradient_survives_empty_and_equal_rows(name):
-    import jax
-    layer = pooling_layer(name, empty=0.0)
-    rows, ids = np.ones((4, 3), "float32"), np.array([0, 0, 0, 2], "int32")
-    layer(rows, ids, num_segments=4)
-    assert np.isfinite(np.asarray(jax.grad(lambda x: layer(x, ids, num_segments=4).sum())(rows))).all()
-
-
-def test_tied_maximum_shares_its_gradient():
-    jax = pytest.importorskip("jax")
-    layer = pooling_layer("max")
-    slope = jax.grad(lambda x: layer(x, np.zeros(3, "int32"), num_segments=1).sum())(np.array([[2.0], [2.0], [1.0]], "float32"))
-    np.testing.assert_allclose(np.asarray(slope)[:, 0], [0.5, 0.5, 0])
-
-
-def test_another_backend_says_the_same(tmp_path):
-    "Keras' NumPy backend is always there; it computes forward only, which is what this compares."
-    program = """
-import sys, numpy as np
-from dlagg.agg.pooling import POOLINGS, pooling_layer
-rows, ids = np.load(sys.argv[1])["rows"], np.load(sys.argv[1])["ids"]
-out = {}
-for name in POOLINGS:
-    layer = pooling_layer(name)
-    layer(rows, ids, num_segments=6)
-    rng = np.random.default_rng(5)
-    layer.set_weights([rng.normal(size=w.shape) * 0.3 for w in layer.get_weights()])
-    out[name] = np.asarray(layer(rows, ids, num_segments=6))
-np.savez(sys.argv[2], **out)
-"""
-    np.savez(tmp_path / "in.npz", rows=ROWS, ids=IDS)
-    subprocess.run([sys.executable, "-c", program, tmp_path / "in.npz", tmp_path / "out.npz"], check=True, env={**os.environ, "KERAS_BACKEND": "numpy"})
-    there = np.load(tmp_path / "out.npz")
-    for name in POOLINGS:
-        layer = pooling_layer(name)
-        layer(ROWS, IDS, num_segments=6)
-        rng = np.random.default_rng(5)
-        layer.set_weights([rng.normal(size=w.shape) * 0.3 for w in layer.get_weights()])
-        np.testing.assert_allclose(array(layer(ROWS, IDS, num_segments=6)), there[name], rtol=1e-4, atol=1e-5)    # NaN in the same places
+def test_whole_numbers_are_summed_exactly():
+    x = np.array([[2 ** 24 + 1], [2], [7]], "int32")
+    for answer in (SumPooling()(x, [0, 0, 1], num_segments=3), SumPooling()(np.stack([x[:2], x[1:] * 0]), mask=[[1, 1], [0, 0]])):
+        answer = array(answer)
+        assert answer.dtype.kind == "i" and answer[0, 0] == 2 ** 24 + 3 and answer[-1, 0] == 0
 
 
 @pytest.mark.parametrize("arguments", [{}, {"segment_ids": IDS}, {"num_segments": 5}])
