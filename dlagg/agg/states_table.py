@@ -182,15 +182,16 @@ def known(Z, skipna):
     "Which entries of a float array take part: all, or those that are not NaN."
     return ~np.isnan(Z) if skipna else np.ones(Z.shape, bool)
 
-# %% ../../nbs/4_agg/01_states_table.ipynb #e9654eae
+# %% ../../nbs/4_agg/01_states_table.ipynb #70e85ad5
 def look_up(state, keys, identity):
     "The parts of the state for `keys`, in that order; the neutral element for a key that is not in the table."
     at = np.searchsorted(state.keys, keys)
     found = at < len(state)
     found[found] = state.keys[at[found]] == keys[found]
     parts = {}
-    for name, part in state.parts.items():
-        neutral = identity[name] if not found.all() else 0    # where nothing is missing, an integer needs no NaN
+    for name, neutral in identity.items():    # a table of higher moments also serves a mean
+        part = state.parts[name]
+        neutral = neutral if not found.all() else 0    # where nothing is missing, an integer needs no NaN
         parts[name] = np.full((len(keys), *part.shape[1:]), neutral, part.dtype)
         parts[name][found] = part[at[found]]
     return parts
