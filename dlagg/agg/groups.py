@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['check_columns', 'key_codes', 'group_aggregate']
 
-# %% ../../nbs/4_agg/02_groups.ipynb #06a412c3
+# %% ../../nbs/4_agg/02_groups.ipynb #1f170341
 import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 
 import numpy as np
 import pandas as pd
@@ -169,12 +170,12 @@ class _Numbering:
             at = self.keys.get_indexer(keys)
         return codes, at.astype(np.int64)
 
-# %% ../../nbs/4_agg/02_groups.ipynb #6a10d5d4
+# %% ../../nbs/4_agg/02_groups.ipynb #ac145f22
 class _Tables:
     "State tables by column and family, merged in the order they came."
 
     def __init__(self, skipna):
-        self.skipna, self.tables, self.waiting, self.answers = skipna, {}, {}, {}
+        self.skipna, self.tables, self.waiting, self.answers, self.one_at_a_time = skipna, {}, {}, {}, Lock()
 
     def add(self, column, new):
         for kind, table in new.items():
@@ -258,7 +259,7 @@ def group_aggregate(table, by, aggregations=("count", "sum", "mean", "std", "min
         warnings.warn(f"{numbering.lost:,} of {numbering.rows:,} rows have no {by!r} and are left out (dropna=False keeps them)", stacklevel=2)
     return _finished(tables, numbering.keys, plan, ddof, groups, empty)
 
-# %% ../../nbs/4_agg/02_groups.ipynb #b048ea5f
+# %% ../../nbs/4_agg/02_groups.ipynb #c8eebcfe
 def _needed(by, aggregations):
     "The columns to read, or None for all."
     names = list(by) if isinstance(by, (list, tuple)) else [by]
@@ -273,7 +274,8 @@ def _update(tables, frame, numbering, plan, whole):
     def states_of(column):
         wanted = plan[column]
         values, there = (np.zeros(len(frame), np.int8), None) if column == "*" else numbers(frame, column, wanted)
-        answers = exact_answers(codes, len(keys), values, there, wanted, tables.skipna) if whole else {}
+        with tables.one_at_a_time:    # an exact quantile takes a copy of its column
+            answers = exact_answers(codes, len(keys), values, there, wanted, tables.skipna) if whole else {}
         wanted = [n for n in wanted if n not in answers]
         if {"min", "max"} & set(wanted) and values.dtype.kind in "iu":
             wanted = [*wanted, "count"]    # says which groups have no value
