@@ -1,6 +1,7 @@
 """One training loop for the published tasks: a whole epoch is one compiled `scan`, so that small batches cost no Python.
 
 Keras models without state beside their weights (no dropout, no batch normalisation), on JAX.
+The underscore keeps this file out of `make bench`: it measures nothing itself.
 """
 import argparse
 import json
@@ -9,7 +10,7 @@ import platform
 import time
 from pathlib import Path
 
-os.environ["KERAS_BACKEND"] = "jax"    # the compiled scan below is JAX's; a name that the leading underscore keeps out of `make bench`
+os.environ["KERAS_BACKEND"] = "jax"    # the compiled scan below is JAX's
 
 import jax
 import keras
