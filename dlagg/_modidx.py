@@ -168,6 +168,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': 'dlagg', 'g
                                   'dlagg.agg.groups._by_pandas': ('4_agg/groups.html#_by_pandas', 'dlagg/agg/groups.py'),
                                   'dlagg.agg.groups._finished': ('4_agg/groups.html#_finished', 'dlagg/agg/groups.py'),
                                   'dlagg.agg.groups._frame': ('4_agg/groups.html#_frame', 'dlagg/agg/groups.py'),
+                                  'dlagg.agg.groups._is_parquet': ('4_agg/groups.html#_is_parquet', 'dlagg/agg/groups.py'),
                                   'dlagg.agg.groups._needed': ('4_agg/groups.html#_needed', 'dlagg/agg/groups.py'),
                                   'dlagg.agg.groups._nullable': ('4_agg/groups.html#_nullable', 'dlagg/agg/groups.py'),
                                   'dlagg.agg.groups._number': ('4_agg/groups.html#_number', 'dlagg/agg/groups.py'),
