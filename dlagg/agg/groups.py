@@ -135,7 +135,7 @@ def _nullable(arrow_type):
     "Pandas' nullable integer type of the same width."
     return pd.api.types.pandas_dtype(str(arrow_type).replace("i", "I").replace("uI", "UI"))
 
-# %% ../../nbs/4_agg/02_groups.ipynb #e81fb200
+# %% ../../nbs/4_agg/02_groups.ipynb #54c3d9d7
 def _batches(table, columns, size):
     "Arrow record batches of a path, dataset, DuckDB relation or reader."
     import pyarrow.dataset as ds
@@ -146,8 +146,14 @@ def _batches(table, columns, size):
         table = ds.dataset(table, format="parquet")
     if isinstance(table, ds.Dataset):
         there = None if columns is None else [c for c in columns if c in table.schema.names]
-        return table.to_batches(columns=there, batch_size=size)
+        frugal = {"fragment_scan_options": ds.ParquetFragmentScanOptions(pre_buffer=False)} if _is_parquet(table) else {}
+        return table.to_batches(columns=there, batch_size=size, batch_readahead=1, fragment_readahead=1, use_threads=False, **frugal)
     return batches(table, size)
+
+
+def _is_parquet(dataset):
+    import pyarrow.dataset as ds
+    return isinstance(getattr(dataset, "format", None), ds.ParquetFileFormat)
 
 # %% ../../nbs/4_agg/02_groups.ipynb #ee50e2b5
 class _Numbering:
