@@ -60,11 +60,11 @@ class Kurt(Moments):
                 g = ((n + 1) * g + 6) * (n - 1) / ((n - 2) * (n - 3))
             return np.where(n >= (1 if self.bias else 4), g, np.nan)
 
-# %% ../../nbs/4_agg/01_states_moments.ipynb #3a919df6
+# %% ../../nbs/4_agg/01_states_moments.ipynb #26d96aa2
 class Product(State):
-    """`prod_i x_i`. State (negatives, zeros, L = sum log |x|); merge: add; an empty group is 1, the neutral element.
+    """`prod_i x_i`. State (negatives, zeros, `L = sum log abs(x)`); merge: add; an empty group is 1, the neutral element.
 
-    The relative error grows with the logarithm, about `2e-16 * |L|`: under 2e-13 wherever the answer fits a float64.
+    The relative error grows with the logarithm, about `2e-16 * abs(L)`: under 2e-13 wherever the answer fits a float64.
     """
     identity = {"negatives": 0.0, "zeros": 0.0, "L": 0.0}
 
