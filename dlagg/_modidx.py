@@ -478,6 +478,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': 'dlagg', 'g
                                                                                          'dlagg/agg/pooling_select.py'),
                                           'dlagg.agg.pooling_select.TopKPooling.scores': ( '4_agg/pooling_select.html#topkpooling.scores',
                                                                                            'dlagg/agg/pooling_select.py'),
+                                          'dlagg.agg.pooling_select._argsort': ( '4_agg/pooling_select.html#_argsort',
+                                                                                 'dlagg/agg/pooling_select.py'),
                                           'dlagg.agg.pooling_select._ranked_padded': ( '4_agg/pooling_select.html#_ranked_padded',
                                                                                        'dlagg/agg/pooling_select.py'),
                                           'dlagg.agg.pooling_select._ranked_ragged': ( '4_agg/pooling_select.html#_ranked_ragged',
