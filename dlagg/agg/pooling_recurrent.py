@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['LSTMPooling', 'GRUPooling']
 
-# %% ../../nbs/4_agg/03_pooling_recurrent.ipynb #d0f1d7b6
+# %% ../../nbs/4_agg/03_pooling_recurrent.ipynb #90a7fa10
 import keras
 import numpy as np
 from keras import layers, ops
 
-from .pooling_base import Padded, Pooling
+from .pooling_base import argsort, Padded, Pooling
 
-# %% ../../nbs/4_agg/03_pooling_recurrent.ipynb #83f0b5e1
+# %% ../../nbs/4_agg/03_pooling_recurrent.ipynb #e8bfd550
 def _run(cell, tape, fresh, real, states):
     "Hidden state after every step, (time, batch, units). `tape` is (time, batch, d), the marks are (time, batch, 1)."
     def step(states, at):
@@ -26,7 +26,7 @@ def _run(cell, tape, fresh, real, states):
 
 def _tape_ragged(view):
     "The rows in order of group, where groups start, where each one ends."
-    order = ops.argsort(view.ids)
+    order = argsort(view.ids)
     ids = ops.take(view.ids, order)
     fresh = ops.concatenate([ops.ones_like(ids[:1]), ops.cast(ids[1:] != ids[:-1], ids.dtype)])
     last = ops.cumsum(ops.cast(view.count[:, 0], "int32")) - 1

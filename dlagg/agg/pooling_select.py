@@ -5,23 +5,17 @@
 # %% auto #0
 __all__ = ['TopKPooling']
 
-# %% ../../nbs/4_agg/03_pooling_select.ipynb #5129b607
+# %% ../../nbs/4_agg/03_pooling_select.ipynb #b37b9265
 import keras
-import numpy as np
 from keras import ops
 
-from .pooling_base import Padded, Pooling, segment_sum
+from .pooling_base import Padded, Pooling, argsort, segment_sum
 
-# %% ../../nbs/4_agg/03_pooling_select.ipynb #bb5578df
-def _argsort(x, axis=-1):
-    "A stable argsort on every backend: equal scores keep the order of the rows. Keras' NumPy backend sorts unstably."
-    return np.argsort(x, axis=axis, kind="stable") if keras.config.backend() == "numpy" else ops.argsort(x, axis=axis)
-
-
+# %% ../../nbs/4_agg/03_pooling_select.ipynb #a8394ff2
 def _ranked_ragged(view, score, k):
     "The `k` best rows of each group (n, k, d), zeros where it has fewer."
-    order = _argsort(-score)
-    order = ops.take(order, _argsort(ops.take(view.ids, order)))
+    order = argsort(-score)
+    order = ops.take(order, argsort(ops.take(view.ids, order)))
     ids = ops.take(view.ids, order)
     count = ops.cast(view.count[:, 0], "int32")
     start = ops.cumsum(count) - count
@@ -33,7 +27,7 @@ def _ranked_ragged(view, score, k):
 
 def _ranked_padded(view, score, k):
     "The same for a rectangle; filling is zero and scores lowest."
-    order = _argsort(-view.keep(score[..., None], -float("inf"))[..., 0], axis=1)[:, :k]
+    order = argsort(-view.keep(score[..., None], -float("inf"))[..., 0], axis=1)[:, :k]
     best = ops.take_along_axis(view.rows, order[..., None], axis=1)
     return ops.pad(best, [(0, 0), (0, k - best.shape[1]), (0, 0)])
 
