@@ -295,7 +295,7 @@ def _cell(value):
         return "" if np.isnan(value) else f"{value:,.4g}"
     return str(value)
 
-# %% ../../nbs/6_app/01_pipeline.ipynb #c3324ecc
+# %% ../../nbs/6_app/01_pipeline.ipynb #0e24e7ad
 def _summarise(analysis):
     "Sentences on what was found."
     a = analysis
@@ -304,7 +304,7 @@ def _summarise(analysis):
     if negative:
         yield f"Negative numbers, as read: {', '.join(negative[:4])}. They are kept: a return or a correction is no mistake."
     if len(a.segments) > 1:
-        yield f"{len(a.segments)} segments (silhouette {max(a.silhouettes.values()):.2f}); the largest has {a.segments[0].share:.0%} of the groups: {a.segments[0].words}."
+        yield f"{len(a.segments)} segments (silhouette {a.silhouettes[len(a.segments)]:.2f}); the largest has {a.segments[0].share:.0%} of the groups: {a.segments[0].words}."
     else:
         yield "Too few groups, or too alike, to cut into segments."
     if a.contest:

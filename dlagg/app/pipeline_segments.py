@@ -57,9 +57,9 @@ def project(views, n_components=8):
     vectors *= np.sign(vectors[np.abs(vectors).argmax(axis=0), range(vectors.shape[1])])
     return pd.DataFrame(x @ vectors, index=views[0].index, columns=[f"pc{i + 1}" for i in range(vectors.shape[1])])
 
-# %% ../../nbs/6_app/01_pipeline_segments.ipynb #85ee4c9b
+# %% ../../nbs/6_app/01_pipeline_segments.ipynb #b0ca459d
 def cut(space, seed=0, largest=8, sample=1000):
-    """Segment of every group, by K-means; the number of segments is the largest within a tenth of the best silhouette.
+    """Segment of every group, by K-means; the number of segments is the largest within 15% of the best silhouette.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def cut(space, seed=0, largest=8, sample=1000):
     for k in range(2, min(largest, len(x) // 5, len(np.unique(x, axis=0))) + 1):
         fits[k] = KMeans(k, n_init=4, random_state=seed).fit(x).labels_
         silhouettes[k] = float(silhouette_score(x, fits[k], sample_size=min(sample, len(x)), random_state=seed))
-    best = max((k for k, s in silhouettes.items() if s >= 0.9 * max(silhouettes.values())), default=1)
+    best = max((k for k, s in silhouettes.items() if s >= 0.85 * max(silhouettes.values())), default=1)
     labels = pd.Series(fits.get(best, np.zeros(len(x), int)), index=space.index, name="segment")
     rank = {old: new for new, old in enumerate(labels.value_counts().index, start=1)}
     return labels.map(rank), silhouettes
