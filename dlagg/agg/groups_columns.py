@@ -88,7 +88,7 @@ def merger(kind, table, skipna):
         return Moments(skipna) if "M4" in table.parts else Mean(skipna)
     return statistic(kind if kind != "quantile" else "median", skipna)
 
-# %% ../../nbs/4_agg/02_groups_columns.ipynb #ac945883
+# %% ../../nbs/4_agg/02_groups_columns.ipynb #bc50ec6d
 def column_states(codes, keys, values, there, wanted, skipna=True, offset=0):
     """State tables of one column of one piece.
 
@@ -123,7 +123,7 @@ def column_states(codes, keys, values, there, wanted, skipna=True, offset=0):
             tables[name] = _slow(name, keys[codes[rows]], values[rows], rows + offset, wanted, skipna)
     return tables
 
-
+# %% ../../nbs/4_agg/02_groups_columns.ipynb #00bebbb3
 def _slow(name, keys, values, rows, wanted, skipna):
     "The state table of one family by its own `init`."
     if name in ("first", "last"):

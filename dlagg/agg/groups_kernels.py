@@ -139,7 +139,7 @@ def _deviations(codes, x, mean, out):
                     out[c, 2] += d * d * d
                     out[c, 3] += d * d * d * d
 
-# %% ../../nbs/4_agg/02_groups_kernels.ipynb #742ebe14
+# %% ../../nbs/4_agg/02_groups_kernels.ipynb #0c3af352
 def _basic(codes, g, values):
     "n, sum, smallest, largest, mean of each group; the type of sum, smallest and largest follows that of the values."
     if values.dtype.kind == "f":
@@ -161,7 +161,7 @@ def _refuse_overflow(low, high, n):
     if (np.maximum(np.abs(low.astype(np.float64)), np.abs(high.astype(np.float64))) * n >= 2.0 ** 63).any():
         raise OverflowError("a sum of integers may pass 2**63; convert the column to float first")
 
-
+# %% ../../nbs/4_agg/02_groups_kernels.ipynb #eb0a5ecc
 def column_parts(codes, g, values, moments=0):
     """The parts of the classic states of one column, NaN skipped.
 

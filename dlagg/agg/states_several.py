@@ -10,7 +10,7 @@ import numpy as np
 
 from .states_table import State, StateTable
 
-# %% ../../nbs/4_agg/01_states_several.ipynb #5ed12e2c
+# %% ../../nbs/4_agg/01_states_several.ipynb #cb4dc3c2
 SCALERS = {"identity": lambda ratio: np.ones_like(ratio), "amplification": lambda ratio: ratio, "attenuation": lambda ratio: 1 / ratio}
 
 
@@ -79,7 +79,7 @@ class Several(State):
         ratio = np.where(n > 0, np.log1p(n), np.nan) / self.delta_
         return np.concatenate([answer if s == "identity" else answer * SCALERS[s](ratio) for s in self.scalers], axis=1)
 
-
+# %% ../../nbs/4_agg/01_states_several.ipynb #d4678958
 class _Rows(State):
     identity = {"rows": 0}
 

@@ -130,7 +130,7 @@ def _period(times):
     dates_only = (times.dropna() == times.dropna().dt.normalize()).all()
     return ("h", "hour") if days <= 4 and not dates_only else ("D", "day") if days <= 120 else ("W-SUN", "week") if days <= 800 else ("M", "month")
 
-# %% ../../nbs/1_tables/04_charts.ipynb #09d5c20b
+# %% ../../nbs/1_tables/04_charts.ipynb #1b8c8833
 @_styled
 def line(table, time, value=None, *, how="sum", by=None, title=None, ax=None):
     """A line through time; the period (hour, day, week or month) is chosen to fit the length of the data.
@@ -173,7 +173,7 @@ def line(table, time, value=None, *, how="sum", by=None, title=None, ax=None):
     _finish(ax, title or f"{what} through time", f"{time}, by {called}{left}", f"{what} a {called}", "y")
     return ax
 
-
+# %% ../../nbs/1_tables/04_charts.ipynb #5271098a
 def _trace(ax, numbers, times, period, how, all_times, colour, label):
     "One line, with dotted ends where the first or last period is not whole."
     periods = times.dt.to_period(period)

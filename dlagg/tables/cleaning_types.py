@@ -120,7 +120,7 @@ def _thousands(digits, mark):
     groups = digits.split(mark)
     return 1 <= len(groups[0]) <= 3 and all(len(group) == 3 for group in groups[1:])
 
-# %% ../../nbs/1_tables/03_cleaning_types.ipynb #3515f43c
+# %% ../../nbs/1_tables/03_cleaning_types.ipynb #59291725
 def _scan(text):
     "The parts of a number's text, or None: (sign, whole, decimals, which mark, power, remarks)."
     m = _NUMBER.fullmatch(text)
@@ -146,7 +146,7 @@ def _value(parts, comma):
         whole, decimals = whole + decimals, ""
     return sign * float(f"{whole or '0'}.{decimals or '0'}{power}") / (100 if "a percent sign" in remarks else 1)
 
-
+# %% ../../nbs/1_tables/03_cleaning_types.ipynb #910e5df6
 def read_numbers(texts, counts, comma=None):
     """Read texts as numbers.
 
