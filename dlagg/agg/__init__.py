@@ -19,7 +19,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
                     "MaxPooling", "MeanPooling", "MinPooling", "NetVLADPooling", "PMAPooling", "PNAPooling", "Pooling",
                     "PowerMeanPooling", "SetTransformerPooling", "SoftmaxPooling", "StdPooling", "SumPooling", "TopKPooling",
                     "VPAPooling", "pooling_layer"],
-        "encoders": ["TabularEncoder"],
+        "encoders": ["Encoder", "NumbersEncoder", "TabularEncoder", "encoder_of"],
         "estimator": ["DeepAggregator"],
         "explain": ["explain_group", "leave_one_out", "plot_explanation"],
     },

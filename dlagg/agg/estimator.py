@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['probabilities', 'DeepAggregator']
 
-# %% ../../nbs/4_agg/05_estimator.ipynb #d6fc1922
+# %% ../../nbs/4_agg/05_estimator.ipynb #343b4694
 import warnings
 from contextlib import contextmanager
 
@@ -16,20 +16,19 @@ from scipy.special import softmax
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
-from .encoders import TabularEncoder, cardinalities
+from .encoders import encoder_of
 from .estimator_batches import GroupedRows, batch_of, cut, group_order, sampled
 from .estimator_files import load_model, save_model
 from .estimator_training import Trainer, build_model, seeded
 from .groups import check_columns, group_aggregate, key_codes
 from .pooling import pooling_layer
 
-# %% ../../nbs/4_agg/05_estimator.ipynb #81a7e888
+# %% ../../nbs/4_agg/05_estimator.ipynb #710f03bf
 def _check_options(model):
     "ValueError that names the option, what came, and what is accepted."
     if model.task not in ("classification", "regression", None):
         raise ValueError(f"task={model.task!r}; accepted are 'classification', 'regression' and None (no target)")
-    if model.encoder not in ("tabular", None):
-        raise ValueError(f"encoder={model.encoder!r}; accepted are 'tabular' and None")
+    encoder_of(model.encoder)
     for name in ("epochs", "batch_size", "max_rows", "patience", "embedding", "head"):
         if not isinstance(getattr(model, name), (int, np.integer)) or getattr(model, name) < 1:
             raise ValueError(f"{name}={getattr(model, name)!r}; it must be a whole number, 1 or more")
@@ -92,7 +91,7 @@ def _weights(y, classes, class_weight):
         raise ValueError(f"class_weight={class_weight!r}; accepted are None, 'balanced', or a dict with all of {classes.tolist()}")
     return by_class[y].astype(np.float32)
 
-# %% ../../nbs/4_agg/05_estimator.ipynb #e2e59e52
+# %% ../../nbs/4_agg/05_estimator.ipynb #37e4881a
 def _frame(events):
     "A pandas frame of what came."
     if isinstance(events, pd.DataFrame):
@@ -111,9 +110,8 @@ def _inputs(model, events):
 
 def _grouped(model, inputs, groups, n_groups):
     "The encoded rows, sorted by group."
-    order, starts = group_order(groups, n_groups)
-    numbers, codes = model.encoder_.transform(inputs.iloc[order], groups[order])
-    return GroupedRows(numbers, codes, starts, order)
+    order, starts = group_order(groups, n_groups, model.encoder_.when(inputs))
+    return GroupedRows(model.encoder_.transform(inputs.iloc[order], groups[order]), starts, order, model.encoder_.contextual)
 
 # %% ../../nbs/4_agg/05_estimator.ipynb #bd140ce1
 def _fit(model, events, groups, keys, target):
@@ -142,7 +140,7 @@ def _fit(model, events, groups, keys, target):
     _train(model, events, groups, len(keys), chosen[train], chosen[held], y, weight, rng)
     return model
 
-# %% ../../nbs/4_agg/05_estimator.ipynb #a050ceb1
+# %% ../../nbs/4_agg/05_estimator.ipynb #1fbc9822
 def _say_unmatched(model, no_target, no_rows):
     "Say how many keys are on one side only."
     if no_target:
@@ -165,29 +163,26 @@ def _train(model, events, groups, n_groups, train, held, y, weight, rng):
     "Fit the encoder on the training groups, build the model, train it."
     inputs = _inputs(model, events)
     learn = np.isin(groups, train)
-    model.encoder_ = TabularEncoder().fit(inputs[learn], groups[learn])
+    model.encoder_ = encoder_of(model.encoder).fit(inputs[learn], groups[learn])
     for line in model.encoder_.log_:
         model._say(line)
     rows = _grouped(model, inputs, groups, n_groups)
     if large := int((rows.sizes[train] > model.max_rows).sum()):
         model._say(f"{large:,} groups have more than max_rows={model.max_rows} rows; training reads a new sample of them each epoch")
-    _build(model, len(model.encoder_.number_names_))
-    trainer = Trainer(model.model_, model.task, model.get_params(), rng)
+    _build(model)
+    trainer = Trainer(model.model_, model.task, model.get_params(deep=False), rng)
     with _progress(model) as report:
         trainer.fit(rows, train, held, y, weight, report)
     model.history_, model.n_shapes_ = pd.DataFrame(trainer.history), len(trainer.shapes)
 
-# %% ../../nbs/4_agg/05_estimator.ipynb #7467280e
-def _build(model, n_numbers):
+# %% ../../nbs/4_agg/05_estimator.ipynb #91ed319a
+def _build(model):
     "Make the Keras model and name the columns of the vector."
     with seeded(model.random_state):
         pooling = pooling_layer(list(model.pooling) if isinstance(model.pooling, (list, tuple)) else [model.pooling], empty=0.0)
-        settings = model.get_params() | ({"hidden": ()} if model.encoder is None else {})
         outputs = len(model.classes_) if model.task == "classification" else 1 if model.task else 32
-        sizes = cardinalities(model.encoder_)
-        model.model_, model.reader_ = build_model(settings, sizes, n_numbers, outputs, pooling)
-    z = keras.KerasTensor((2, settings["hidden"][-1] if settings["hidden"] else n_numbers))
-    ids = keras.KerasTensor((2,), "int32")
+        model.model_, model.reader_, width = build_model(model.encoder_, model.get_params(deep=False), outputs, pooling)
+    z, ids = keras.KerasTensor((2, width)), keras.KerasTensor((2,), "int32")
     model.vector_names_ = [f"{p.name}_{i}" for p in pooling.poolings for i in range(p(z, ids, num_segments=1).shape[1])]
 
 
@@ -199,7 +194,7 @@ def _restore(model, encoder, classes, fitted, weights):
         model.classes_ = classes
     if fitted["scale"]:
         model.scale_ = fitted["scale"]
-    _build(model, len(encoder.number_names_))
+    _build(model)
     model.model_.set_weights(weights)
     return model
 
@@ -320,7 +315,7 @@ class _Keeps:
         groups, keys = key_codes(events, self.by, say=say or self._say)
         return events, groups, keys
 
-# %% ../../nbs/4_agg/05_estimator.ipynb #677a3efe
+# %% ../../nbs/4_agg/05_estimator.ipynb #c3fee5b9
 class DeepAggregator(_Answers, _Keeps, BaseEstimator):
     """Learned aggregation of a long table: rows are encoded, pooled by key, and answered, all trained together.
 
@@ -332,7 +327,7 @@ class DeepAggregator(_Answers, _Keeps, BaseEstimator):
         See `pooling_layer`.
     task : {"classification", "regression", None}
         None learns without a target, by contrasting two halves of each group.
-    encoder : {"tabular", None}
+    encoder : {"tabular", None} or Encoder
         None pools the standardised numbers themselves, with nothing learned before.
     columns : list of str, optional
         Columns to learn from; default all but the key.

@@ -10,32 +10,35 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# %% ../../nbs/4_agg/05_estimator_batches.ipynb #176f20e1
+# %% ../../nbs/4_agg/05_estimator_batches.ipynb #39868ba1
 @dataclass
 class GroupedRows:
     """Encoded rows, sorted by group: group `g` has the rows `starts[g]` to `starts[g + 1]`.
 
     Attributes
     ----------
-    numbers : ndarray of float32, shape (n_rows, n_numbers)
-    codes : ndarray of int32, shape (n_rows, n_categories)
+    arrays : dict of ndarray
+        What the encoder made of the rows; each array has one row a row.
     starts : ndarray of int64, shape (n_groups + 1,)
     rows : ndarray of int64, shape (n_rows,)
         Where each row stood in the table.
+    contextual : bool, default False
+        Whether the encoder's layer has to know where in its group a row stands.
     """
-    numbers: np.ndarray
-    codes: np.ndarray
+    arrays: dict
     starts: np.ndarray
     rows: np.ndarray
+    contextual: bool = False
 
     @property
     def sizes(self):
         return np.diff(self.starts)
 
 
-def group_order(groups, n_groups):
-    "Rows in group order (stable, without code -1) and where each group starts, with the end appended."
-    order = np.argsort(groups, kind="stable")
+def group_order(groups, n_groups, when=None):
+    """Rows in group order (without code -1) and where each group starts, with the end appended. Within a group rows are ordered by
+    `when` (n_rows,), equals and None in the order of the table."""
+    order = np.argsort(groups, kind="stable") if when is None else np.lexsort((when, groups))
     order = order[np.searchsorted(groups[order], 0):]
     return order, np.searchsorted(groups[order], np.arange(n_groups + 1))
 
@@ -50,7 +53,7 @@ def _ranges(starts, sizes):
     ends = np.cumsum(sizes)
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + sizes, sizes)
 
-# %% ../../nbs/4_agg/05_estimator_batches.ipynb #44c912d4
+# %% ../../nbs/4_agg/05_estimator_batches.ipynb #0d5e7b91
 def sampled(rows, groups, most, rng):
     """Row positions and segment ids of some groups; a group larger than `most` gives a random sample.
 
@@ -79,16 +82,29 @@ def sampled(rows, groups, most, rng):
 
 
 def batch_of(rows, at, ids, n, n_pad=None, least=256):
-    """What the model reads: matrices filled up to powers of two, `n_pad` groups and at least `least` rows. `real` is 1.0 for
-    groups that exist, 0.0 for filling."""
+    """What the model reads: the arrays filled up to powers of two, `n_pad` groups and at least `least` rows; `segment`, the group of
+    each row; `count`, the rows of each group; `real`, 1.0 for groups that exist and 0.0 for filling."""
     n_pad = n_pad or power_of_two(n + 1)
     size = power_of_two(len(at), least)
-    numbers = np.zeros((size, rows.numbers.shape[1]), np.float32)
-    codes = np.zeros((size, rows.codes.shape[1]), np.int32)
-    segment = np.full(size, n_pad - 1, np.int32)    # the filling belongs to the last group, which is none
-    numbers[:len(at)], codes[:len(at)], segment[:len(at)] = rows.numbers[at], rows.codes[at], ids
-    count = np.bincount(ids, minlength=n_pad).astype(np.float32)
-    return {"numbers": numbers, "codes": codes, "segment": segment, "count": count, "real": (np.arange(n_pad) < n).astype(np.float32)}
+    batch = {name: _filled(array[at], size, 0) for name, array in rows.arrays.items()}
+    count = np.bincount(ids, minlength=n_pad)
+    batch |= {"segment": _filled(ids.astype(np.int32), size, n_pad - 1),    # the filling belongs to the last group, which is none
+              "count": count.astype(np.float32), "real": (np.arange(n_pad) < n).astype(np.float32)}
+    return batch | _places(ids, count, size) if rows.contextual else batch
+
+
+def _filled(array, size, value):
+    "`array` with `value` in as many more rows as make it `size` long."
+    full = np.full((size, *array.shape[1:]), value, array.dtype)
+    full[:len(array)] = array
+    return full
+
+# %% ../../nbs/4_agg/05_estimator_batches.ipynb #9270db7a
+def _places(ids, count, size):
+    "`place` int32 (size,): the cell of each row in a box of lines; `line` (length,): zeros, as many as a line has cells. `ids` are sorted."
+    length = power_of_two(int(count.max()), 8)
+    rank = np.arange(len(ids)) - (np.cumsum(count) - count)[ids]
+    return {"place": _filled((ids * length + rank).astype(np.int32), size, len(count) * length), "line": np.zeros(length, np.float32)}
 
 # %% ../../nbs/4_agg/05_estimator_batches.ipynb #73fb52e2
 def cut(sizes, order, batch_size, most_rows):

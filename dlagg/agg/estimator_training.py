@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GroupModel', 'GroupReader', 'InfoNCE', 'loss_of', 'build_model', 'seeded', 'supervised', 'halves', 'Trainer']
 
-# %% ../../nbs/4_agg/05_estimator_training.ipynb #cc542ff1
+# %% ../../nbs/4_agg/05_estimator_training.ipynb #2bf3af27
 import random
 from contextlib import contextmanager
 
@@ -13,17 +13,17 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from .encoders import RowEncoder
 from .estimator_batches import batch_of, cut, power_of_two, sampled
 
-# %% ../../nbs/4_agg/05_estimator_training.ipynb #2c7f49f7
+# %% ../../nbs/4_agg/05_estimator_training.ipynb #883442d3
 @keras.saving.register_keras_serializable("dlagg")
 class GroupModel(keras.Model):
     """Rows of a batch of groups to one answer a group: encoder, pooling, head.
 
     Parameters
     ----------
-    encoder : RowEncoder
+    encoder : keras.layers.Layer
+        From an `Encoder`; reads the arrays of a batch.
     pooling : Pooling
     outputs : int
         Columns of the answer.
@@ -40,8 +40,7 @@ class GroupModel(keras.Model):
         self.answer = layers.Dense(outputs, name="answer")
 
     def call(self, batch, training=False):
-        z = self.encoder(batch["numbers"], batch["codes"], training=training)
-        y = self.pooling(z, batch["segment"], num_segments=batch["real"].shape[0])
+        y = self.pooling(self.encoder(batch, training=training), batch["segment"], num_segments=batch["real"].shape[0])
         return self.head(y, batch["count"], training=training)
 
     def head(self, pooled, count, training=False):
@@ -49,7 +48,7 @@ class GroupModel(keras.Model):
         x = ops.concatenate([pooled, ops.log(1.0 + count)[:, None] / 4], axis=-1)
         return self.answer(self.drop(self.hidden(self.drop(x, training=training)), training=training))
 
-# %% ../../nbs/4_agg/05_estimator_training.ipynb #69017d5e
+# %% ../../nbs/4_agg/05_estimator_training.ipynb #4796e787
 @keras.saving.register_keras_serializable("dlagg")
 class GroupReader(keras.Model):
     """The trained GroupModel `model`, read: gives the pooled vectors and the answers of a batch."""
@@ -62,8 +61,7 @@ class GroupReader(keras.Model):
         "Nothing of its own: the parts of `model` are made when they are called."
 
     def call(self, batch):
-        z = self.model.encoder(batch["numbers"], batch["codes"])
-        pooled = self.model.pooling(z, batch["segment"], num_segments=batch["real"].shape[0])
+        pooled = self.model.pooling(self.model.encoder(batch), batch["segment"], num_segments=batch["real"].shape[0])
         return pooled, self.model.head(pooled, batch["count"])
 
 # %% ../../nbs/4_agg/05_estimator_training.ipynb #0a6060b9
@@ -92,7 +90,7 @@ class InfoNCE(keras.losses.Loss):
         back = ops.logsumexp(ops.transpose(alike) + hidden[None, :], axis=1) - own
         return ops.concatenate([forth, back])
 
-# %% ../../nbs/4_agg/05_estimator_training.ipynb #6b50baf1
+# %% ../../nbs/4_agg/05_estimator_training.ipynb #c899e042
 def loss_of(task):
     "The loss of a task, averaged over the groups that exist."
     if task == "classification":
@@ -102,16 +100,19 @@ def loss_of(task):
     return InfoNCE()
 
 
-def build_model(settings, cardinalities, n_numbers, outputs, pooling):
-    "A GroupModel with its weights made, and its reader. Symbolic inputs have a shape and no values: nothing is computed or compiled."
-    encoder = RowEncoder(cardinalities, settings["hidden"], settings["embedding"], settings["dropout"])
-    model = GroupModel(encoder, pooling, outputs, settings["head"], settings["dropout"])
-    reader, rows, groups = GroupReader(model), 4, 2
-    shapes = {"numbers": (rows, n_numbers), "codes": (rows, len(cardinalities)), "segment": (rows,), "count": (groups,), "real": (groups,)}
-    whole = ("codes", "segment")
-    reader({name: keras.KerasTensor(shape, "int32" if name in whole else "float32") for name, shape in shapes.items()})
+def build_model(encoder, settings, outputs, pooling):
+    "A GroupModel with its weights made, its reader, and the width of a row's vector. Symbolic inputs have no values: nothing is computed."
+    layer = encoder.layer(settings["hidden"], settings["embedding"], settings["dropout"])
+    model = GroupModel(layer, pooling, outputs, settings["head"], settings["dropout"])
+    reader, rows, groups, line = GroupReader(model), 4, 2, 2
+    batch = {name: keras.KerasTensor((rows, *shape), dtype) for name, (shape, dtype) in encoder.signature_.items()}
+    batch |= {"segment": keras.KerasTensor((rows,), "int32"), **{name: keras.KerasTensor((groups,)) for name in ("count", "real")}}
+    if encoder.contextual:
+        batch |= {"place": keras.KerasTensor((rows,), "int32"), "line": keras.KerasTensor((line,))}
+    width = layer(batch).shape[-1]
+    reader(batch)
     model.built = True
-    return model, reader
+    return model, reader, width
 
 # %% ../../nbs/4_agg/05_estimator_training.ipynb #cfc7db7b
 @contextmanager
@@ -146,7 +147,7 @@ def halves(rows, groups, most, rng, n_pad, least=256):
     batch["real"] = np.tile(np.arange(half) < len(groups), 2).astype(np.float32)
     return batch, batch["real"], batch["real"]
 
-# %% ../../nbs/4_agg/05_estimator_training.ipynb #f56927bd
+# %% ../../nbs/4_agg/05_estimator_training.ipynb #dccba1f5
 class Trainer:
     """Trains a GroupModel on batches of groups, with early stopping on held-out groups.
 
@@ -183,7 +184,7 @@ class Trainer:
                 batch = halves(rows, part, most, rng, n_pad, least)
             else:
                 batch = supervised(rows, part, target, weight, most, rng, n_pad, least)
-            self.shapes.add(batch[0]["numbers"].shape)
+            self.shapes.add(tuple(array.shape for array in batch[0].values()))
             yield batch
 
     def fit(self, rows, train, held, target=None, weight=None, report=lambda epoch: None):

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['leave_one_out', 'explain_group', 'plot_explanation']
 
-# %% ../../nbs/4_agg/06_explain.ipynb #675d09dc
+# %% ../../nbs/4_agg/06_explain.ipynb #16eb9a07
 import numpy as np
 import pandas as pd
 from keras import ops
 
 from .estimator import probabilities
-from .estimator_batches import power_of_two
+from .estimator_batches import GroupedRows, batch_of, group_order, power_of_two
 from .groups import check_columns
 from .pooling import AttentionPooling, MaxPooling
 from .states import StateTable
@@ -108,7 +108,17 @@ def _looks(model, Z):
             found["max_share"] = np.bincount(Z[:, live].argmax(axis=0), minlength=len(Z)) / max(live.sum(), 1)
     return found
 
-# %% ../../nbs/4_agg/06_explain.ipynb #c991b52e
+# %% ../../nbs/4_agg/06_explain.ipynb #1aae6865
+def _row_vectors(model, own):
+    "The vector of each row of one group, (n_rows, d), in the order of `own`."
+    one = np.zeros(len(own), np.int64)
+    order, starts = group_order(one, 1, model.encoder_.when(own))
+    rows = GroupedRows(model.encoder_.transform(own.iloc[order], one), starts, order, model.encoder_.contextual)
+    batch = batch_of(rows, np.arange(len(own)), one, 1, least=32)
+    Z = np.asarray(ops.convert_to_numpy(model.model_.encoder(batch)))[:len(own)]
+    return Z[np.argsort(order)]
+
+
 def _rows_of(model, events, key):
     "The rows of one group; KeyError where it has none."
     names = list(model.by) if isinstance(model.by, (list, tuple)) else [model.by]
@@ -145,8 +155,7 @@ def explain_group(model, events, key, outcome=None):
         `attrs` holds `key`, `outcome` and `prediction`.
     """
     own = _rows_of(model, events, key)
-    numbers, codes = model.encoder_.transform(own, np.zeros(len(own), np.int64))
-    Z = _filled(model.model_.encoder, numbers, codes)
+    Z = _row_vectors(model, own)
     effects, told = _effects(model, Z, outcome)
     table = pd.DataFrame({"contribution": effects, **_looks(model, Z)}, index=own.index)
     table = pd.concat([table, own.rename(columns={c: f"row_{c}" for c in table.columns if c in own})], axis=1)
