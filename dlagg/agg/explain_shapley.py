@@ -190,7 +190,7 @@ def over_blocks(value, blocks, n):
         owner[block] = b
     return lambda masks: value(masks[:, owner])
 
-# %% ../../nbs/4_agg/06_explain_shapley.ipynb #99abeb80
+# %% ../../nbs/4_agg/06_explain_shapley.ipynb #af880e28
 def block_shapley(value, points, most=32, budget=1024, rng=None):
     """Shapley values of blocks of similar players, halved where the shares are large; each block's share is spread evenly over its players.
 
@@ -203,7 +203,7 @@ def block_shapley(value, points, most=32, budget=1024, rng=None):
     most : int, default 32
         Blocks in the last game.
     budget : int, default 1024
-        Coalitions of all games together; half of them for the last.
+        About how many coalitions all games together may value; half of them are for the last.
     rng : numpy.random.Generator, optional
 
     Returns
@@ -216,10 +216,11 @@ def block_shapley(value, points, most=32, budget=1024, rng=None):
     n, rng, used = len(points), rng or np.random.default_rng(0), 0
     blocks = blocks_of(points, most // 4)
     while len(blocks) < min(most, n):
-        rough = permutation_shapley(over_blocks(value, blocks, n), len(blocks), max(1, budget // (16 * len(blocks))), rng)
+        rough = permutation_shapley(over_blocks(value, blocks, n), len(blocks), max(1, budget // (64 * len(blocks))), rng)
         used += rough.n_coalitions
         weight = np.abs(rough.values).reshape(len(blocks), -1).sum(axis=1) * [len(b) > 1 for b in blocks]
-        chosen = set(np.argsort(-weight, kind="stable")[:max(1, min(len(blocks) // 2, most - len(blocks)))].tolist())
+        levels = max(len(b) for b in blocks).bit_length()    # halvings down to single rows
+        chosen = set(np.argsort(-weight, kind="stable")[:max(1, (most - len(blocks)) // levels)].tolist())
         blocks = [half for b, block in enumerate(blocks) for half in (halve(block, points) if b in chosen and len(block) > 1 else (block,))]
     last = shapley(over_blocks(value, blocks, n), len(blocks), max(budget // 2, 16), rng)
     owner, size = _owners(blocks, n)
