@@ -5,7 +5,9 @@
 # %% auto #0
 __all__ = ['by_key', 'Groups', 'checked_target']
 
-# %% ../../nbs/4_agg/05_estimator_groups.ipynb #d1dcc0ff
+# %% ../../nbs/4_agg/05_estimator_groups.ipynb #1b24cb79
+import warnings
+
 import numpy as np
 import pandas as pd
 
@@ -39,7 +41,7 @@ def _positions(at, n):
         raise ValueError("a group is taken twice; the rows of a group count once (bootstrap samples of groups are not supported)")
     return at
 
-# %% ../../nbs/4_agg/05_estimator_groups.ipynb #f21580c2
+# %% ../../nbs/4_agg/05_estimator_groups.ipynb #cb20a7a6
 def by_key(values, codes, keys, what="target"):
     """The target of each group from one value a row.
 
@@ -71,7 +73,7 @@ def by_key(values, codes, keys, what="target"):
     other = rows[kind[rows] != kind[first][codes[rows]]]
     if len(other):
         row = other[0]
-        raise ValueError(f"{what} differs between rows of the key {keys[codes[row]]!r}: {values[first[codes[row]]]!r} and {values[row]!r}; it must be one value a group")
+        raise ValueError(f"{what} differs between rows of the key {keys[codes[row]]!r}: {values[[first[codes[row]]]].tolist()[0]!r} and {values[[row]].tolist()[0]!r}; it must be one value a group")
     return pd.Series(values[first], index=keys)
 
 # %% ../../nbs/4_agg/05_estimator_groups.ipynb #c1de165c
@@ -123,7 +125,7 @@ class _ByKey:
             raise KeyError(f"no group {keys[at < 0][0]!r}; there are {len(self.groups):,} groups, the first is {self.groups.keys[0]!r}")
         return self.groups[at]
 
-# %% ../../nbs/4_agg/05_estimator_groups.ipynb #0cb74eb2
+# %% ../../nbs/4_agg/05_estimator_groups.ipynb #1265115f
 class Groups(_Sequence):
     """A long table seen as a sequence of groups: element `i` is the whole group with the key `keys[i]`.
 
@@ -222,7 +224,6 @@ class Groups(_Sequence):
         groups : Groups
         target : Series
         """
-        import warnings
         target = checked_target(target)
         at = target.index.get_indexer(self.keys)
         if (at < 0).all():
