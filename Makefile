@@ -5,10 +5,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+TORCH  := .venv-torch
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help env learn run test site notebooks exercises bench data lock clean
+.PHONY: help env learn run test torch site notebooks exercises bench data lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +34,17 @@ test: $(READY)  ## Run every test: the notebooks' cells, then tests/
 	$(BIN)/nbdev_test --n_workers 2 --timing
 	$(BIN)/python -m pytest $(TEST)
 
+torch: $(TORCH)/.ready  ## Make .venv-torch (about 1 GB): PyTorch, so that the tests also run on that backend
+
+# PyTorch of its own (pip chooses the build for this machine; uv does not find every one), all else from .venv through a .pth file. The import proves it before the stamp.
+$(TORCH)/.ready: | $(READY)
+	@echo "Making $(TORCH) ..."
+	@$(BIN)/python -m venv --clear --without-pip $(TORCH)
+	@$(BIN)/python -m pip --python $(TORCH)/bin/python install -q --disable-pip-version-check -c requirements.lock torch==2.13.0
+	@$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > "$$($(TORCH)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/dlagg.pth"
+	@KERAS_BACKEND=torch $(TORCH)/bin/python -c "import keras, torch; print('Keras', keras.__version__, 'on', keras.config.backend(), torch.__version__)"
+	@touch $@
+
 site: $(READY)  ## Build the documentation site into _docs/
 	$(BIN)/python docs/readme.py --check
 	$(BIN)/sphinx-build -E -q -b html -W --keep-going -c docs nbs _docs
@@ -56,4 +68,4 @@ lock:  ## Resolve requirements.lock again (needs uv)
 	  --extra site --extra dev --extra bench pyproject.toml -o requirements.lock -q
 
 clean:  ## Remove what the other commands make
-	rm -rf $(VENV) _docs dist build dlagg-report .pytest_cache .hypothesis
+	rm -rf $(VENV) $(TORCH) _docs dist build dlagg-report .pytest_cache .hypothesis

@@ -113,7 +113,7 @@ def _look_around(block, view, rows):
     weights = ops.softmax(ops.where(same, scores, ops.cast(-1e30, scores.dtype)), axis=-1)
     return block.end(query, ops.einsum("...hij,...jhw->...ihw", weights, value))
 
-# %% ../../nbs/4_agg/03_pooling_sets.ipynb #277f6d2d
+# %% ../../nbs/4_agg/03_pooling_sets.ipynb #9483d811
 @keras.saving.register_keras_serializable("dlagg")
 class PMAPooling(Pooling):
     """Pooling by multi-head attention, Lee et al. 2019 (eq. 11): `MAB(S, relu(W z))` with learned seeds `S`. Twin: `Softmax`.
@@ -160,7 +160,7 @@ class PMAPooling(Pooling):
 
     def close(self, answer):
         looked = np.reshape(answer, (-1, self.seeds, self.heads, self.units // self.heads)).astype(self.work_dtype)
-        return ops.convert_to_numpy(self.block.end(self._queries(), looked)).reshape(len(answer), -1)
+        return ops.convert_to_numpy(self.block.end(self._queries(), ops.convert_to_tensor(looked))).reshape(len(answer), -1)    # torch adds no array to a tensor
 
     def get_config(self):
         return {**super().get_config(), "units": self.units, "heads": self.heads, "seeds": self.seeds}
