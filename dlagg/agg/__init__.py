@@ -10,7 +10,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["states", "groups", "pooling", "encoders", "estimator", "explain"],
+    submodules=["states", "groups", "pooling", "encoders", "estimator", "estimator_groups", "explain"],
     submod_attrs={
         "states": ["ArgMax", "Count", "Distinct", "First", "Kurt", "Last", "LogSumExp", "Max", "Mean", "Min", "Moments", "PowerMean",
                    "Product", "Quantile", "Several", "Skew", "Softmax", "State", "StateTable", "Std", "Sum", "TopK", "VPA", "Var", "state_of"],
@@ -21,6 +21,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
                     "VPAPooling", "pooling_layer"],
         "encoders": ["Encoder", "NumbersEncoder", "TabularEncoder", "encoder_of"],
         "estimator": ["DeepAggregator"],
+        "estimator_groups": ["Groups"],
         "explain": ["explain_group", "leave_one_out", "plot_explanation"],
     },
 )

@@ -40,7 +40,7 @@ def _option(value):
         return keras.saving.deserialize_keras_object(value["keras"], safe_mode=True)
     return {_option(k): _option(v) for k, v in value["pairs"]} if isinstance(value, dict) else value
 
-# %% ../../nbs/4_agg/05_estimator_files.ipynb #df4b30af
+# %% ../../nbs/4_agg/05_estimator_files.ipynb #9242f17a
 def save_model(model, path):
     """Write a fitted DeepAggregator to the folder `path`, whole or not at all; an older one there is replaced.
 
@@ -51,7 +51,7 @@ def save_model(model, path):
     """
     model._need(model.task, "save")
     fitted = {"encoder": encoder_state(model.encoder_), "notes": model.notes_, "n_shapes": model.n_shapes_,
-              "history": model.history_.to_dict("list"), "scale": getattr(model, "scale_", None)}
+              "history": model.history_.to_dict("list"), "scale": getattr(model, "scale_", None), "classic": model.classic_}
     if model.task == "classification":
         fitted["classes"] = {"values": model.classes_.tolist(), "dtype": "str" if model.classes_.dtype.kind in "OUT" else str(model.classes_.dtype)}
     options = {name: _plain(value) for name, value in model.get_params(deep=False).items()}

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['by_key', 'Groups', 'checked_target']
 
-# %% ../../nbs/4_agg/05_estimator_groups.ipynb #1b24cb79
+# %% ../../nbs/4_agg/05_estimator_groups.ipynb #0934e2f4
 import warnings
 
 import numpy as np
 import pandas as pd
 
-from .groups import key_codes
+from .groups_keys import key_codes
 
 # %% ../../nbs/4_agg/05_estimator_groups.ipynb #9c1e407e
 def _numbered(events, by, say):
@@ -41,7 +41,7 @@ def _positions(at, n):
         raise ValueError("a group is taken twice; the rows of a group count once (bootstrap samples of groups are not supported)")
     return at
 
-# %% ../../nbs/4_agg/05_estimator_groups.ipynb #cb20a7a6
+# %% ../../nbs/4_agg/05_estimator_groups.ipynb #6dfb05d5
 def by_key(values, codes, keys, what="target"):
     """The target of each group from one value a row.
 
@@ -73,7 +73,7 @@ def by_key(values, codes, keys, what="target"):
     other = rows[kind[rows] != kind[first][codes[rows]]]
     if len(other):
         row = other[0]
-        raise ValueError(f"{what} differs between rows of the key {keys[codes[row]]!r}: {values[[first[codes[row]]]].tolist()[0]!r} and {values[[row]].tolist()[0]!r}; it must be one value a group")
+        raise ValueError(f"{what} differs between rows of the key {keys[codes[[row]]].tolist()[0]!r}: {values[[first[codes[row]]]].tolist()[0]!r} and {values[[row]].tolist()[0]!r}; it must be one value a group")
     return pd.Series(values[first], index=keys)
 
 # %% ../../nbs/4_agg/05_estimator_groups.ipynb #c1de165c

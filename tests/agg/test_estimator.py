@@ -131,7 +131,7 @@ def test_wrong_options(change, error, match):
 
 
 @pytest.mark.parametrize("target, error, match", [
-    (lambda t: t.to_numpy(), TypeError, "pandas Series"), (lambda t: t.where(t == "no"), ValueError, "not missing"),
+    (lambda t: t.to_numpy(), ValueError, "one value a row"), (lambda t: t.to_dict(), TypeError, "pandas Series"), (lambda t: t.where(t == "no"), ValueError, "not missing"),
     (lambda t: t.where(t == "gone"), ValueError, "single class"), (lambda t: pd.concat([t, t]), ValueError, "more than one value"),
     (lambda t: t.rename(index=str), ValueError, "keys like 0, the target has '0'")])
 def test_wrong_targets(target, error, match):
