@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'FEATURES', 'MOST_PLAYERS', 'scan', 'leave_one_out', 'filled', 'encoded', 'poolings_of', 'is_mergeable',
-           'nobody', 'reading_of', 'MergedGame', 'RerunGame', 'plan_of', 'game_of', 'shares_of', 'row_shares',
-           'check_adds_up', 'looks']
+           'nobody', 'reading_of', 'MergedGame', 'most_rows', 'RerunGame', 'plan_of', 'game_of', 'shares_of',
+           'row_shares', 'check_adds_up', 'looks']
 
 # %% ../../nbs/4_agg/06_explain_rows.ipynb #d7586e82
 import numpy as np
@@ -252,7 +252,12 @@ class MergedGame:
 def _as_tuple(columns):
     return columns if isinstance(columns, tuple) else (columns,)
 
-# %% ../../nbs/4_agg/06_explain_rows.ipynb #ed0cfc54
+# %% ../../nbs/4_agg/06_explain_rows.ipynb #a2e5347d
+def most_rows(model):
+    "How many rows a model may read at once."
+    return 2048 if any(isinstance(p, SetTransformerPooling) and not p.inducing for p in poolings_of(model)) else 65_536
+
+
 class RerunGame:
     """Coalitions of the rows of one group, each run through the model as a group of its own.
 
@@ -267,7 +272,6 @@ class RerunGame:
 
     def __init__(self, model, own, empty):
         self.model, self.own, self.n, self.empty = model, own[list(model.encoder_.schema_)], len(own), empty
-        self.most = 2048 if any(isinstance(p, SetTransformerPooling) and not p.inducing for p in poolings_of(model)) else 65_536
         self.read = None
 
     def predicted(self, masks):
@@ -276,7 +280,7 @@ class RerunGame:
         vectors = np.tile(self.empty, (len(masks), 1))
         answers = np.repeat(filled(self.model.model_.head, self.empty[None], none), len(masks), axis=0)
         some = np.flatnonzero(masks.any(axis=1))
-        for part in cut(masks.sum(axis=1), some, 1023, self.most):
+        for part in cut(masks.sum(axis=1), some, 1023, most_rows(self.model)):
             ids, rows = np.nonzero(masks[part])
             vectors[part], answers[part] = apply_rows(self.model, self.own.iloc[rows], ids, len(part))
         return vectors, answers
