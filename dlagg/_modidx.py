@@ -681,6 +681,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': 'dlagg', 'g
                                                                                      'dlagg/agg/groups_keys.py'),
                                        'dlagg.agg.groups_keys.Numbering._among_all': ( '4_agg/groups_keys.html#numbering._among_all',
                                                                                        'dlagg/agg/groups_keys.py'),
+                                       'dlagg.agg.groups_keys._by_categories': ( '4_agg/groups_keys.html#_by_categories',
+                                                                                 'dlagg/agg/groups_keys.py'),
                                        'dlagg.agg.groups_keys._by_pandas': ( '4_agg/groups_keys.html#_by_pandas',
                                                                              'dlagg/agg/groups_keys.py'),
                                        'dlagg.agg.groups_keys._comparable': ( '4_agg/groups_keys.html#_comparable',

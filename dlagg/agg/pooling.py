@@ -4,29 +4,29 @@
 
 # %% auto #0
 __all__ = ['POOLINGS', 'pooling_layer', 'AttentionPooling', 'ConcatPooling', 'DeepSetsPooling', 'GRUPooling', 'LSTMPooling',
-           'LogSumExpPooling', 'MaxPooling', 'MeanPooling', 'MinPooling', 'NetVLADPooling', 'PMAPooling', 'PNAPooling',
-           'Pooling', 'PowerMeanPooling', 'SetTransformerPooling', 'SoftmaxPooling', 'StdPooling', 'SumPooling',
-           'TopKPooling', 'VPAPooling']
+           'LastPooling', 'LogSumExpPooling', 'MaxPooling', 'MeanPooling', 'MinPooling', 'NetVLADPooling', 'PMAPooling',
+           'PNAPooling', 'Pooling', 'PowerMeanPooling', 'SetTransformerPooling', 'SoftmaxPooling', 'StdPooling',
+           'SumPooling', 'TopKPooling', 'VPAPooling']
 
-# %% ../../nbs/4_agg/03_pooling.ipynb #16cea4d8
+# %% ../../nbs/4_agg/03_pooling.ipynb #4bb991b1
 from .pooling_attention import AttentionPooling, SoftmaxPooling
 from .pooling_base import Pooling
 from .pooling_moments import LogSumExpPooling, MaxPooling, MeanPooling, MinPooling, PowerMeanPooling, StdPooling, SumPooling, VPAPooling
 from .pooling_pna import ConcatPooling, PNAPooling
-from .pooling_recurrent import GRUPooling, LSTMPooling
+from .pooling_recurrent import GRUPooling, LastPooling, LSTMPooling
 from .pooling_select import TopKPooling
 from .pooling_sets import DeepSetsPooling, PMAPooling, SetTransformerPooling
 from .pooling_vlad import NetVLADPooling
 
-_all_ = ["AttentionPooling", "ConcatPooling", "DeepSetsPooling", "GRUPooling", "LSTMPooling", "LogSumExpPooling", "MaxPooling", "MeanPooling",
+_all_ = ["AttentionPooling", "ConcatPooling", "DeepSetsPooling", "GRUPooling", "LSTMPooling", "LastPooling", "LogSumExpPooling", "MaxPooling", "MeanPooling",
          "MinPooling", "NetVLADPooling", "PMAPooling", "PNAPooling", "Pooling", "PowerMeanPooling", "SetTransformerPooling", "SoftmaxPooling",
          "StdPooling", "SumPooling", "TopKPooling", "VPAPooling"]
 
-# %% ../../nbs/4_agg/03_pooling.ipynb #27e5ca63
+# %% ../../nbs/4_agg/03_pooling.ipynb #e0bcd2cf
 POOLINGS = {"sum": SumPooling, "mean": MeanPooling, "vpa": VPAPooling, "max": MaxPooling, "min": MinPooling, "std": StdPooling,
             "power_mean": PowerMeanPooling, "logsumexp": LogSumExpPooling, "softmax": SoftmaxPooling, "attention": AttentionPooling,
             "gated_attention": AttentionPooling, "deepsets": DeepSetsPooling, "pma": PMAPooling, "set_transformer": SetTransformerPooling,
-            "netvlad": NetVLADPooling, "topk": TopKPooling, "pna": PNAPooling, "lstm": LSTMPooling, "gru": GRUPooling}
+            "netvlad": NetVLADPooling, "topk": TopKPooling, "pna": PNAPooling, "lstm": LSTMPooling, "gru": GRUPooling, "last": LastPooling}
 
 
 def pooling_layer(spec, empty=None):
