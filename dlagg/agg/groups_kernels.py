@@ -139,8 +139,8 @@ def _deviations(codes, x, mean, out):
                     out[c, 2] += d * d * d
                     out[c, 3] += d * d * d * d
 
-# %% ../../nbs/4_agg/02_groups_kernels.ipynb #0c3af352
-def _basic(codes, g, values):
+# %% ../../nbs/4_agg/02_groups_kernels.ipynb #aa3d0dc3
+def _basic(codes, g, values, sums):
     "n, sum, smallest, largest, mean of each group; the type of sum, smallest and largest follows that of the values."
     if values.dtype.kind == "f":
         out = np.zeros((g, 5))
@@ -148,21 +148,29 @@ def _basic(codes, g, values):
         n, total, _, low, high = out.T
         mean = np.where(low == high, low, total / np.maximum(n, 1))
         return n.astype(np.int64), total, np.where(n > 0, low, np.nan), np.where(n > 0, high, np.nan), np.where(n > 0, mean, 0.0)
+    return _basic_integers(codes, g, values, sums)
+
+
+def _basic_integers(codes, g, values, sums):
+    "The same for integers: exact, or an OverflowError where a sum is wanted that may not fit."
     kind = np.uint64 if values.dtype.kind == "u" else np.int64
     n, total, low, high = np.zeros(g, np.int64), np.zeros(g, kind), np.zeros(g, kind), np.zeros(g, kind)
     _walk_integers(codes, values.astype(kind, copy=False), n, total, low, high)
-    if g and max(abs(int(low.min())), abs(int(high.max()))) * int(n.max()) >= 1 << 63:
-        _refuse_overflow(low, high, n)
-    return n, total, low.astype(values.dtype), high.astype(values.dtype), np.where(low == high, low.astype(np.float64), total / np.maximum(n, 1))
+    mean = total / np.maximum(n, 1)
+    if _may_overflow(low, high, n):
+        if sums:
+            raise OverflowError("a sum of integers may pass 2**63; convert the column to float first")
+        mean = _basic(codes, g, values.astype(np.float64), False)[4]
+    return n, total, low.astype(values.dtype), high.astype(values.dtype), np.where(low == high, low.astype(np.float64), mean)
 
 
-def _refuse_overflow(low, high, n):
-    "OverflowError if the sum of a group of integers may pass 63 bits."
-    if (np.maximum(np.abs(low.astype(np.float64)), np.abs(high.astype(np.float64))) * n >= 2.0 ** 63).any():
-        raise OverflowError("a sum of integers may pass 2**63; convert the column to float first")
+def _may_overflow(low, high, n):
+    "Whether the sum of a group of integers may pass 63 bits."
+    largest = np.maximum(np.abs(low.astype(np.float64)), np.abs(high.astype(np.float64)))
+    return bool((largest * n >= 2.0 ** 63).any())
 
-# %% ../../nbs/4_agg/02_groups_kernels.ipynb #eb0a5ecc
-def column_parts(codes, g, values, moments=0):
+# %% ../../nbs/4_agg/02_groups_kernels.ipynb #36fa8968
+def column_parts(codes, g, values, moments=0, sums=True):
     """The parts of the classic states of one column, NaN skipped.
 
     Parameters
@@ -174,13 +182,15 @@ def column_parts(codes, g, values, moments=0):
         Floats or integers.
     moments : {0, 1, 2, 4}, default 0
         Highest power of deviations wanted; 1 stands for the mean alone.
+    sums : bool, default True
+        Whether the sum is wanted: False accepts integers whose sum leaves 64 bits (hashes, ticks of a clock), and gives no such sum.
 
     Returns
     -------
     dict of str to dict of str to ndarray, shape (g, 1)
         Parts of the states `count`, `sum`, `min`, `max`, and `mean` with `n`, `mean`, `M2` (and `M3`, `M4`).
     """
-    n, total, low, high, mean = _basic(codes, g, values)
+    n, total, low, high, mean = _basic(codes, g, values, sums)
     parts = {"count": {"n": n}, "sum": {"S": total}, "min": {"m": low}, "max": {"m": high}}
     if moments:
         parts["mean"] = {"n": n.astype(np.float64), "mean": mean, "M2": np.zeros(g)}
