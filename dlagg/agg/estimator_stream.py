@@ -6,7 +6,7 @@
 __all__ = ['is_stream', 'read_once', 'frames', 'mergeable', 'number_of_groups', 'choose', 'RowReader', 'Piece', 'partial',
            'ordered_frames', 'whole_groups', 'stream', 'gathered', 'written', 'training_rows']
 
-# %% ../../nbs/4_agg/05_estimator_stream.ipynb #22b927f9
+# %% ../../nbs/4_agg/05_estimator_stream.ipynb #6d023a65
 import os
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ import pandas as pd
 from keras import ops
 
 from .estimator_batches import power_of_two
+from .estimator_stream_kernels import KERNELS, InPlace
 from .groups_keys import Numbering, check_columns, key_names
 from .groups_sources import _batches as arrow_batches
 from .groups_sources import frame_of
@@ -131,15 +132,33 @@ def _vectors(model, reader, frame, codes):
     batch = {name: _filled(array, n) for name, array in arrays.items()}
     return ops.convert_to_tensor(reader.predict_on_batch(batch | {"segment": np.zeros(n, np.int32)}))
 
-# %% ../../nbs/4_agg/05_estimator_stream.ipynb #f9bdfe93
-class _Growing:
-    "The states of one pooling over all batches."
+# %% ../../nbs/4_agg/05_estimator_stream.ipynb #7e122289
+class _InPlace:
+    "The states of one pooling over all batches, added to in place."
+
+    def __init__(self, pooling):
+        self.pooling, self.states = pooling, InPlace(pooling.twin())
+
+    def add(self, codes, at, z, n):
+        "Rows `z[:n]`; `at` says which group of all each of `codes` is."
+        numbers = at[codes]
+        self.states.add(numbers, tuple(c[:n] for c in self.pooling.columns(z)), int(numbers.max()) + 1)
+
+    def settle(self):
+        "Nothing waits."
+
+    def pooled(self, numbers):
+        "Pooled vectors of the groups `numbers`."
+        return np.asarray(self.pooling.close(self.states.twin.finish(self.states.table(numbers))), np.float32)
+
+
+class _Merged:
+    "The states of one pooling over all batches, merged."
 
     def __init__(self, pooling):
         self.pooling, self.twin, self.waiting, self.table = pooling, pooling.twin(), [], None
 
     def add(self, codes, at, z, n):
-        "Rows `z[:n]`, sorted by `codes`; `at` says which group of all each code is."
         table = self.twin.init(codes, *(c[:n] for c in self.pooling.columns(z)))
         keys = at[table.keys]
         order = np.argsort(keys)
@@ -152,10 +171,13 @@ class _Growing:
         self.table, self.waiting = (self.twin.merge(tables) if len(tables) > 1 else tables[0]), []
 
     def pooled(self, numbers):
-        "Pooled vectors of the groups `numbers`."
         return np.asarray(self.pooling.close(self.twin.finish(self.table, numbers)), np.float32)
 
 
+def _growing(pooling):
+    return (_InPlace if type(pooling.twin()) in KERNELS else _Merged)(pooling)
+
+# %% ../../nbs/4_agg/05_estimator_stream.ipynb #bd008d4c
 @dataclass
 class Piece:
     """The answers of some whole groups.
@@ -173,7 +195,7 @@ class Piece:
     answer: np.ndarray
     classic: pd.DataFrame = None
 
-# %% ../../nbs/4_agg/05_estimator_stream.ipynb #836d6a9d
+# %% ../../nbs/4_agg/05_estimator_stream.ipynb #9ed61c74
 def partial(model, source, size, say, most=65_536):
     """Yield the answers of a source by merged states, `most` groups at a time, sorted by key.
 
@@ -192,7 +214,7 @@ def partial(model, source, size, say, most=65_536):
     Piece
     """
     numbering, reader = Numbering(model.by, True), RowReader(model.model_)
-    growing, count = [_Growing(p) for p in model.model_.pooling.poolings], np.zeros(0, np.int64)
+    growing, count = [_growing(p) for p in model.model_.pooling.poolings], np.zeros(0, np.int64)
     for frame in frames(source, model.by, model.encoder_.schema_, size):
         codes, at = numbering(frame)
         order = np.argsort(codes, kind="stable")
