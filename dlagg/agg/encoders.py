@@ -5,21 +5,22 @@
 # %% auto #0
 __all__ = ['encoder_of']
 
-# %% ../../nbs/4_agg/04_encoders.ipynb #fd1c0f5a
+# %% ../../nbs/4_agg/04_encoders.ipynb #f0ed15a5
 from sklearn.base import clone
 
 from .encoders_base import Encoder, encoder_from, encoder_state
+from .encoders_sequence import SequenceEncoder
 from .encoders_tabular import NumbersEncoder, RowEncoder, TabularEncoder
 
-_NAMES = {"tabular": TabularEncoder, None: NumbersEncoder}
+_NAMES = {"tabular": TabularEncoder, "sequence": SequenceEncoder, None: NumbersEncoder}
 
-# %% ../../nbs/4_agg/04_encoders.ipynb #50690d78
+# %% ../../nbs/4_agg/04_encoders.ipynb #a26f7d69
 def encoder_of(what):
     """A new, unfitted encoder.
 
     Parameters
     ----------
-    what : {"tabular", None} or Encoder
+    what : {"tabular", "sequence", None} or Encoder
         A name, or an encoder whose options are copied.
 
     Raises

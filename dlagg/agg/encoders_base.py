@@ -14,7 +14,7 @@ from .groups import check_columns
 
 ENCODERS = {}    # name of the class -> class, for reading a saved model
 
-# %% ../../nbs/4_agg/04_encoders_base.ipynb #34afaa39
+# %% ../../nbs/4_agg/04_encoders_base.ipynb #177dcf22
 class Encoder(BaseEstimator):
     """Base of all encoders: rows of a table to arrays, and the layer that turns the arrays into vectors.
 
@@ -22,6 +22,8 @@ class Encoder(BaseEstimator):
     ----------
     contextual : bool
         Whether the vector of a row depends on the other rows of its group.
+    unsupervised : bool
+        Whether `pretrain` is all the training there is where there is no target.
     schema_ : dict
         The columns that are read, by name; what is known of each.
     log_ : list of str
@@ -29,7 +31,7 @@ class Encoder(BaseEstimator):
     signature_ : dict
         Name -> (shape of one row, type) of the arrays that `transform` gives.
     """
-    contextual = False
+    contextual, unsupervised = False, False
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -71,17 +73,50 @@ class Encoder(BaseEstimator):
         "A Keras layer, called with the dictionary of arrays: (n_rows, d). The options are those of `DeepAggregator`."
         raise NotImplementedError(f"{type(self).__name__} must make a layer")
 
-# %% ../../nbs/4_agg/04_encoders_base.ipynb #fcecce58
+    def pretrain(self, layer, rows, train, held, settings, rng, report):
+        """Train `layer` on rows alone, before there is a pooling; by default nothing.
+
+        Parameters
+        ----------
+        layer : Layer
+            What `layer` made, with its weights.
+        rows : GroupedRows
+            Encoded rows: `arrays`, and where each group `starts`.
+        train, held : ndarray of int
+            Numbers of the groups to learn from, and of those that decide when to stop.
+        settings : dict
+            Options of `DeepAggregator`.
+        rng : numpy.random.Generator
+        report : callable
+            Receives each epoch's record.
+
+        Returns
+        -------
+        list of dict
+            One record an epoch.
+        """
+        return []
+
+    def options(self):
+        "The constructor's options as plain data for JSON."
+        return self.get_params(deep=False)
+
+    @classmethod
+    def from_options(cls, options):
+        "An unfitted encoder from what `options` gave."
+        return cls(**options)
+
+# %% ../../nbs/4_agg/04_encoders_base.ipynb #c9413f3e
 def encoder_state(encoder):
     "A fitted encoder as plain data for JSON."
     fitted = {name: value for name, value in vars(encoder).items() if name.endswith("_")}
-    return {"kind": type(encoder).__name__, "options": encoder.get_params(deep=False), "fitted": fitted}
+    return {"kind": type(encoder).__name__, "options": encoder.options(), "fitted": fitted}
 
 
 def encoder_from(state):
     "The encoder that `encoder_state` described. ValueError where this dlagg has no such encoder."
     if state.get("kind") not in ENCODERS:
         raise ValueError(f"the model was saved with the encoder {state.get('kind')!r}; this dlagg has {sorted(ENCODERS)}")
-    encoder = ENCODERS[state["kind"]](**state["options"])
+    encoder = ENCODERS[state["kind"]].from_options(state["options"])
     vars(encoder).update(state["fitted"])
     return encoder

@@ -111,11 +111,11 @@ def _float(column, name):
         raise ValueError(f"column {name!r} holds infinity in {int(np.isinf(values).sum()):,} rows; replace it by a number or by NaN")
     return values
 
-# %% ../../nbs/4_agg/04_encoders_tabular.ipynb #40b270d0
+# %% ../../nbs/4_agg/04_encoders_tabular.ipynb #9556709f
 def _numbers(frame, groups, schema):
     "Yield (name, float64 values with NaN) of every numeric feature."
     for name, column in schema.items():
-        if column["kind"] == "category":
+        if column["kind"] not in ("number", "time"):
             continue
         if column["kind"] == "number":
             values = _float(frame[name], name)

@@ -53,9 +53,9 @@ def _ranges(starts, sizes):
     ends = np.cumsum(sizes)
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + sizes, sizes)
 
-# %% ../../nbs/4_agg/05_estimator_batches.ipynb #0d5e7b91
+# %% ../../nbs/4_agg/05_estimator_batches.ipynb #8b8af53b
 def sampled(rows, groups, most, rng):
-    """Row positions and segment ids of some groups; a group larger than `most` gives a random sample.
+    """Row positions and segment ids of some groups; a group larger than `most` gives a random sample, or its last rows where the order counts.
 
     Parameters
     ----------
@@ -75,22 +75,25 @@ def sampled(rows, groups, most, rng):
     at, ids = _ranges(rows.starts[groups], sizes), np.repeat(np.arange(len(groups)), sizes)
     if most is None or (sizes <= most).all():
         return at, ids
-    order = np.lexsort((rng.random(len(at)), ids))
-    keep = order[_ranges(np.cumsum(sizes) - sizes, np.minimum(sizes, most))]
-    keep.sort()
+    fewer, ends = np.minimum(sizes, most), np.cumsum(sizes)
+    if rows.contextual:
+        keep = _ranges(ends - fewer, fewer)
+    else:
+        keep = np.sort(np.lexsort((rng.random(len(at)), ids))[_ranges(ends - sizes, fewer)])
     return at[keep], ids[keep]
 
 
-def batch_of(rows, at, ids, n, n_pad=None, least=256):
+def batch_of(rows, at, ids, n, n_pad=None, least=256, least_line=8):
     """What the model reads: the arrays filled up to powers of two, `n_pad` groups and at least `least` rows; `segment`, the group of
-    each row; `count`, the rows of each group; `real`, 1.0 for groups that exist and 0.0 for filling."""
+    each row; `count`, the rows of each group; `real`, 1.0 for groups that exist and 0.0 for filling. Contextual encoders get a box of
+    lines with at least `least_line` cells too: `place` and `line`."""
     n_pad = n_pad or power_of_two(n + 1)
     size = power_of_two(len(at), least)
     batch = {name: _filled(array[at], size, 0) for name, array in rows.arrays.items()}
     count = np.bincount(ids, minlength=n_pad)
     batch |= {"segment": _filled(ids.astype(np.int32), size, n_pad - 1),    # the filling belongs to the last group, which is none
               "count": count.astype(np.float32), "real": (np.arange(n_pad) < n).astype(np.float32)}
-    return batch | _places(ids, count, size) if rows.contextual else batch
+    return batch | _places(ids, count[:n], size, least_line) if rows.contextual else batch
 
 
 def _filled(array, size, value):
@@ -99,15 +102,16 @@ def _filled(array, size, value):
     full[:len(array)] = array
     return full
 
-# %% ../../nbs/4_agg/05_estimator_batches.ipynb #9270db7a
-def _places(ids, count, size):
-    "`place` int32 (size,): the cell of each row in a box of lines; `line` (length,): zeros, as many as a line has cells. `ids` are sorted."
-    length = power_of_two(int(count.max()), 8)
+# %% ../../nbs/4_agg/05_estimator_batches.ipynb #ca0c6921
+def _places(ids, count, size, least):
+    "`place` int32 (size,): the cell of each row; `line` float32 (lines, length): 1.0 where a row is. `ids` are sorted, `count` is the rows of each group."
+    length, lines = power_of_two(int(count.max(initial=0)), least), power_of_two(len(count))
     rank = np.arange(len(ids)) - (np.cumsum(count) - count)[ids]
-    return {"place": _filled((ids * length + rank).astype(np.int32), size, len(count) * length), "line": np.zeros(length, np.float32)}
+    line = np.arange(length) < _filled(count, lines, 0)[:, None]
+    return {"place": _filled((ids * length + rank).astype(np.int32), size, lines * length), "line": line.astype(np.float32)}
 
-# %% ../../nbs/4_agg/05_estimator_batches.ipynb #73fb52e2
-def cut(sizes, order, batch_size, most_rows):
+# %% ../../nbs/4_agg/05_estimator_batches.ipynb #ab4f45bc
+def cut(sizes, order, batch_size, most_rows, boxed=False):
     """Cut groups into batches.
 
     Parameters
@@ -119,15 +123,23 @@ def cut(sizes, order, batch_size, most_rows):
         At most so many groups a batch.
     most_rows : int
         At most so many rows a batch; a larger group comes alone.
+    boxed : bool, default False
+        Whether rows are laid in a box; its area is then at most `4 * most_rows` cells, unless a group comes alone.
 
     Returns
     -------
     list of ndarray of int
     """
-    batches, begin, total = [], 0, 0
+    batches, begin, total, longest = [], 0, 0, 0
     for i, size in enumerate(sizes[order].tolist()):    # additions only: a million groups take a tenth of a second
-        if i > begin and (i - begin == batch_size or total + size > most_rows):
+        longest = max(longest, size)
+        if i > begin and (i - begin == batch_size or total + size > most_rows or boxed and _area(i - begin + 1, longest) > 4 * most_rows):
             batches.append(order[begin:i])
-            begin, total = i, 0
+            begin, total, longest = i, 0, size
         total += size
     return [*batches, order[begin:]] if begin < len(order) else batches
+
+
+def _area(n, longest):
+    "Cells in the box of `n` groups."
+    return power_of_two(n) * power_of_two(longest)

@@ -90,7 +90,7 @@ class InfoNCE(keras.losses.Loss):
         back = ops.logsumexp(ops.transpose(alike) + hidden[None, :], axis=1) - own
         return ops.concatenate([forth, back])
 
-# %% ../../nbs/4_agg/05_estimator_training.ipynb #c899e042
+# %% ../../nbs/4_agg/05_estimator_training.ipynb #e8860f5c
 def loss_of(task):
     "The loss of a task, averaged over the groups that exist."
     if task == "classification":
@@ -104,11 +104,11 @@ def build_model(encoder, settings, outputs, pooling):
     "A GroupModel with its weights made, its reader, and the width of a row's vector. Symbolic inputs have no values: nothing is computed."
     layer = encoder.layer(settings["hidden"], settings["embedding"], settings["dropout"])
     model = GroupModel(layer, pooling, outputs, settings["head"], settings["dropout"])
-    reader, rows, groups, line = GroupReader(model), 4, 2, 2
+    reader, rows, groups = GroupReader(model), 4, 2
     batch = {name: keras.KerasTensor((rows, *shape), dtype) for name, (shape, dtype) in encoder.signature_.items()}
     batch |= {"segment": keras.KerasTensor((rows,), "int32"), **{name: keras.KerasTensor((groups,)) for name in ("count", "real")}}
     if encoder.contextual:
-        batch |= {"place": keras.KerasTensor((rows,), "int32"), "line": keras.KerasTensor((line,))}
+        batch |= {"place": keras.KerasTensor((rows,), "int32"), "line": keras.KerasTensor((2, 2))}
     width = layer(batch).shape[-1]
     reader(batch)
     model.built = True
@@ -125,29 +125,39 @@ def seeded(seed):
     finally:
         random.setstate(before)
 
-# %% ../../nbs/4_agg/05_estimator_training.ipynb #00ea20dc
-def supervised(rows, groups, target, weight, most, rng, n_pad, least=256):
+# %% ../../nbs/4_agg/05_estimator_training.ipynb #46f19be3
+def supervised(rows, groups, target, weight, most, rng, n_pad, **least):
     "(inputs, targets, weights) of a batch of groups."
     at, ids = sampled(rows, groups, most, rng)
-    batch = batch_of(rows, at, ids, len(groups), n_pad, least)
+    batch = batch_of(rows, at, ids, len(groups), n_pad, **least)
     y, w = np.zeros(n_pad, target.dtype), np.zeros(n_pad, np.float32)
     y[:len(groups)], w[:len(groups)] = target[groups], weight[groups]
     return batch, y, w
 
 
-def halves(rows, groups, most, rng, n_pad, least=256):
-    "(inputs, real, real) with each group's rows cut at random into two halves."
+def _second_half(ids, sizes, contextual, rng):
+    "Which rows belong to the second half of their group."
+    starts = np.cumsum(sizes) - sizes
+    rank = np.arange(len(ids)) - starts[ids]
+    if contextual:
+        first = np.clip(np.round(sizes * rng.uniform(0.25, 0.75, len(sizes))), 1, np.maximum(sizes - 1, 1))
+        return rank >= first[ids]
+    second = np.empty(len(ids), bool)
+    second[np.lexsort((rng.random(len(ids)), ids))] = rank >= (sizes // 2)[ids]
+    return second
+
+
+def halves(rows, groups, most, rng, n_pad, **least):
+    "(inputs, real, real) with each group's rows cut into two halves: at random, or at a random place where their order counts."
     at, ids = sampled(rows, groups, most, rng)
-    order = np.lexsort((rng.random(len(at)), ids))
-    sizes = np.bincount(ids, minlength=len(groups))
-    rank = np.arange(len(at)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    second = rank >= (sizes // 2)[ids]
     half = n_pad // 2
-    batch = batch_of(rows, at[order], np.where(second, ids + half, ids), half + len(groups), n_pad, least)
+    ids = ids + half * _second_half(ids, np.bincount(ids, minlength=len(groups)), rows.contextual, rng)
+    order = np.argsort(ids, kind="stable")
+    batch = batch_of(rows, at[order], ids[order], half + len(groups), n_pad, **least)
     batch["real"] = np.tile(np.arange(half) < len(groups), 2).astype(np.float32)
     return batch, batch["real"], batch["real"]
 
-# %% ../../nbs/4_agg/05_estimator_training.ipynb #dccba1f5
+# %% ../../nbs/4_agg/05_estimator_training.ipynb #38d4e7cb
 class Trainer:
     """Trains a GroupModel on batches of groups, with early stopping on held-out groups.
 
@@ -178,14 +188,21 @@ class Trainer:
         most, size = self.settings["max_rows"], self.settings["batch_size"]
         n_pad = 2 * power_of_two(size + 1) if self.task is None else power_of_two(size + 1)
         sizes = np.minimum(rows.sizes, most)
-        least = power_of_two(min(int(sizes.mean() * size), 32_768), 256)    # most batches share one shape
-        for part in cut(sizes, groups, size, 32_768):
+        least = {"least": power_of_two(min(int(sizes.mean() * size), 32_768), 256),    # most batches share one shape
+                 "least_line": power_of_two(int(sizes.max()), 32) // 4}
+        for part in cut(sizes, groups, size, 32_768, rows.contextual):
             if self.task is None:
-                batch = halves(rows, part, most, rng, n_pad, least)
+                batch = halves(rows, part, most, rng, n_pad, **least)
             else:
-                batch = supervised(rows, part, target, weight, most, rng, n_pad, least)
+                batch = supervised(rows, part, target, weight, most, rng, n_pad, **least)
             self.shapes.add(tuple(array.shape for array in batch[0].values()))
             yield batch
+
+    def pretrain(self, encoder, rows, train, held, report=lambda epoch: None):
+        "Let the encoder's layer learn from rows alone, if it does that; True where nothing is left to train."
+        with seeded(self.settings["random_state"]):
+            self.history += encoder.pretrain(self.model.encoder, rows, train, held, self.settings, self.rng, report)
+        return self.task is None and encoder.unsupervised
 
     def fit(self, rows, train, held, target=None, weight=None, report=lambda epoch: None):
         "Train; returns self. `train` and `held` number the groups; `report` is called with each epoch's record."

@@ -78,7 +78,7 @@ def test_batch_independence(layer):
 
 def test_twin_agrees_also_in_two_pieces(layer):
     if not layer.mergeable:
-        assert layer.called in ("set_transformer", "isab", "topk", "lstm", "gru", "several")
+        assert layer.called in ("set_transformer", "isab", "topk", "lstm", "gru", "last", "several")
         with pytest.raises(TypeError, match="no mergeable state"):
             layer.twin()
         return
