@@ -2,6 +2,7 @@
 
 d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': 'dlagg', 'git_url': 'dlagg', 'lib_path': 'dlagg'},
   'syms': { 'dlagg.agg.encoders': {'dlagg.agg.encoders.encoder_of': ('4_agg/encoders.html#encoder_of', 'dlagg/agg/encoders.py')},
+            'dlagg.agg.encoders_autoencoder': {},
             'dlagg.agg.encoders_base': { 'dlagg.agg.encoders_base.Encoder': ( '4_agg/encoders_base.html#encoder',
                                                                               'dlagg/agg/encoders_base.py'),
                                          'dlagg.agg.encoders_base.Encoder.__init_subclass__': ( '4_agg/encoders_base.html#encoder.__init_subclass__',

@@ -75,7 +75,7 @@ def _as_decimal(series):
         return series.astype(np.float64)
     return series
 
-# %% ../../nbs/4_agg/02_groups_columns.ipynb #d00f002a
+# %% ../../nbs/4_agg/02_groups_columns.ipynb #db690bc2
 def is_time(dtype):
     "Whether a column of this type holds dates or durations."
     return getattr(dtype, "kind", "O") in "mM"
@@ -107,11 +107,16 @@ def _accept(series, column, wanted, accepted, but):
 
 def _hashed(series, column, needed):
     "64-bit hashes of a column of any type, and which rows have a value."
-    try:
-        values = pd.util.hash_pandas_object(series, index=False).to_numpy() if needed else np.zeros(len(series), np.uint64)
-    except TypeError as error:
-        raise TypeError(f"column {column!r}: its values cannot be hashed ({error}); convert it first") from None
-    return values, _mask(series)
+    there = _mask(series)
+    if not needed:
+        return np.zeros(len(series), np.uint64), there
+    if series.dtype == object and pd.api.types.infer_dtype(series).startswith("mixed"):
+        try:
+            series.map(hash)
+        except TypeError as error:
+            raise TypeError(f"column {column!r}: its values cannot be hashed ({error}); convert it first") from None
+        series = series.map(repr)    # pandas hashes 1 and "1" alike
+    return pd.util.hash_pandas_object(series, index=False).to_numpy(), there
 
 # %% ../../nbs/4_agg/02_groups_columns.ipynb #cb548983
 FAMILY = {"var": "mean", "std": "mean", "skew": "mean", "kurt": "mean", "median": "quantile"}
