@@ -22,6 +22,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "encoders": ["Encoder", "NumbersEncoder", "SequenceEncoder", "TabularEncoder", "encoder_of"],
         "estimator": ["DeepAggregator"],
         "estimator_groups": ["Groups"],
-        "explain": ["explain_group", "leave_one_out", "plot_explanation"],
+        "explain": ["column_importance", "contributions", "explain_columns", "explain_group", "explain_vector", "kinds_of_rows", "leave_one_out",
+                    "plot_explanation", "plot_importance", "plot_kinds", "plot_waterfall"],
     },
 )

@@ -290,13 +290,14 @@ class RerunGame:
         v, a = self.predicted(masks)
         return self.read(v, lambda: a)
 
-# %% ../../nbs/4_agg/06_explain_rows.ipynb #0c98c895
+# %% ../../nbs/4_agg/06_explain_rows.ipynb #e4a532b9
 METHODS, FEATURES = ("auto", "leave_one_out", "shapley"), ("auto", "kept", "again")
 MOST_PLAYERS = {"merged": 1024, "again": 48}    # more rows than these play in blocks
 
 
 def plan_of(model, method="auto", features="auto"):
     "How to explain: (method, whether states are merged). ValueError where the options exclude each other."
+    method = "shapley" if method == "shap" else method
     if method not in METHODS:
         raise ValueError(f"method={method!r}; accepted are {', '.join(METHODS)}")
     if features not in FEATURES:

@@ -40,7 +40,7 @@ def _all_at_once(model, events, groups, n_groups, outcome):
     which = model.classes_.tolist().index(outcome)
     return probabilities(answer)[groups, which] - probabilities(told)[:, which]
 
-# %% ../../nbs/4_agg/06_explain_summary.ipynb #34fb4484
+# %% ../../nbs/4_agg/06_explain_summary.ipynb #7bb6e06d
 def contributions(model, events, outcome=None, n_groups=None, method="auto", features="auto", budget=None, random_state=0):
     """What each row contributes to its own group's answer, for many groups.
 
@@ -60,7 +60,7 @@ def contributions(model, events, outcome=None, n_groups=None, method="auto", fea
     Returns
     -------
     DataFrame
-        The rows of those groups, in the order of the table, and `contribution`. `attrs` holds `outcome`, `method`, `features`, `n_groups` and
+        The rows of those groups, in the order of the table, and `contribution`. `attrs` holds `by`, `outcome`, `method`, `features`, `n_groups` and
         `group`, the number of each row's group.
     """
     method, merged = plan_of(model, method, features)
@@ -78,7 +78,8 @@ def contributions(model, events, outcome=None, n_groups=None, method="auto", fea
             own = codes == g
             effect[own] = row_shares(model, rows[own], outcome, method, features, budget, random_state)[0].values
     table = rows.rename(columns={"contribution": "row_contribution"}).assign(contribution=effect)
-    table.attrs = {"outcome": outcome, "method": method, "features": "kept" if merged else "again", "n_groups": len(chosen), "group": codes.tolist()}
+    by = list(model.by) if isinstance(model.by, (list, tuple)) else [model.by]
+    table.attrs = {"by": by, "outcome": outcome, "method": method, "features": "kept" if merged else "again", "n_groups": len(chosen), "group": codes.tolist()}
     return table
 
 # %% ../../nbs/4_agg/06_explain_summary.ipynb #6ed58d1f
@@ -119,7 +120,7 @@ def _kinds_of(name, column, effect, found, most):
     cuts = _cut_points(numbers[found], effect[found], most)
     return _ranges(name, numbers, cuts, said) if len(cuts) else None
 
-# %% ../../nbs/4_agg/06_explain_summary.ipynb #3bc70557
+# %% ../../nbs/4_agg/06_explain_summary.ipynb #4cc0070c
 def _measured(codes, n_kinds, effect, groups):
     "Rows, groups, mean and standard error (1) of every kind; code -1 is no kind."
     inside = codes >= 0
@@ -134,7 +135,7 @@ def _measured(codes, n_kinds, effect, groups):
     return rows, n_groups, mean, error
 
 
-def kinds_of_rows(table, columns=None, pairs=True, most=4, min_groups=20, random_state=0):
+def kinds_of_rows(table, columns=None, pairs=True, every=False, most=4, min_groups=20, random_state=0):
     """Which kinds of rows contribute, over many groups.
 
     Parameters
@@ -142,9 +143,11 @@ def kinds_of_rows(table, columns=None, pairs=True, most=4, min_groups=20, random
     table : DataFrame
         From `contributions`.
     columns : list of str, optional
-        Columns that make kinds; default all but the contribution and columns with a different text in nearly every row.
+        Columns that make kinds; default all but the contribution, the key, and texts of which more than a quarter are different.
     pairs : bool, default True
         Whether to look at pairs of columns too.
+    every : bool, default False
+        Also list pairs that are not surely stronger than both of their halves.
     most : int, default 4
         Ranges a number is cut into; up to three times as many values of a text.
     min_groups : int, default 20
@@ -163,7 +166,7 @@ def kinds_of_rows(table, columns=None, pairs=True, most=4, min_groups=20, random
     rng = np.random.default_rng(random_state)
     half = rng.permutation(groups.max() + 1) % 2 == 0
     found = half[groups]
-    columns = [c for c in table.columns if c != "contribution" and not _is_name(table[c])] if columns is None else list(columns)
+    columns = [c for c in table.columns if c not in ("contribution", *table.attrs.get("by", ())) and not _is_name(table[c])] if columns is None else list(columns)
     single = {name: kinds for name in columns if (kinds := _kinds_of(name, table[name], effect, found, most)) is not None}
     if not single:
         raise ValueError(f"no column of {columns} has two kinds of rows; give other columns")
@@ -172,9 +175,9 @@ def kinds_of_rows(table, columns=None, pairs=True, most=4, min_groups=20, random
     for i, a in enumerate(names):
         for b in names[i + 1:]:
             measured.append(_listed_pair(a, b, single, ~found, effect, groups))
-    return _ordered(pd.concat(measured, ignore_index=True), min_groups)
+    return _ordered(pd.concat(measured, ignore_index=True), min_groups, every)
 
-# %% ../../nbs/4_agg/06_explain_summary.ipynb #1ce238bf
+# %% ../../nbs/4_agg/06_explain_summary.ipynb #a5f72e74
 def _is_name(column):
     "A column of texts that name rows, such as order numbers."
     return not pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_datetime64_any_dtype(column) and column.nunique() > len(column) / 4
@@ -198,9 +201,11 @@ def _listed_pair(a, b, single, measured, effect, groups):
     return table.assign(beyond=sign * table["mean"] - stronger)
 
 
-def _ordered(table, min_groups):
+def _ordered(table, min_groups, every):
     "Kinds with enough groups, the surest first."
-    table = table[table["groups"] >= min_groups]
+    table = table.assign(beyond=np.nan) if "beyond" not in table else table
+    half = (table["high"] - table["low"]) / 2
+    alone = table["columns"].str.len() == 1
+    table = table[(table["groups"] >= min_groups) & (every | alone | (table["beyond"] > half))]
     surely = np.where(np.sign(table["low"]) == np.sign(table["high"]), np.minimum(table["low"].abs(), table["high"].abs()), 0.0)
-    table = table.iloc[np.lexsort((-table["rows"].to_numpy(), -surely))].reset_index(drop=True)
-    return table.assign(beyond=np.nan) if "beyond" not in table else table
+    return table.iloc[np.lexsort((-table["rows"].to_numpy(), -surely))].reset_index(drop=True)
