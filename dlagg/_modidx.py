@@ -650,6 +650,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': 'dlagg', 'g
                                                                                'dlagg/agg/groups_columns.py'),
                                           'dlagg.agg.groups_columns.is_time': ( '4_agg/groups_columns.html#is_time',
                                                                                 'dlagg/agg/groups_columns.py'),
+                                          'dlagg.agg.groups_columns.merged_in_order': ( '4_agg/groups_columns.html#merged_in_order',
+                                                                                        'dlagg/agg/groups_columns.py'),
                                           'dlagg.agg.groups_columns.merger': ( '4_agg/groups_columns.html#merger',
                                                                                'dlagg/agg/groups_columns.py'),
                                           'dlagg.agg.groups_columns.numbers': ( '4_agg/groups_columns.html#numbers',

@@ -5,22 +5,23 @@
 # %% auto #0
 __all__ = ['encoder_of']
 
-# %% ../../nbs/4_agg/04_encoders.ipynb #f0ed15a5
+# %% ../../nbs/4_agg/04_encoders.ipynb #02e7bfb3
 from sklearn.base import clone
 
+from .encoders_autoencoder import AutoEncoder, row_errors
 from .encoders_base import Encoder, encoder_from, encoder_state
 from .encoders_sequence import SequenceEncoder
 from .encoders_tabular import NumbersEncoder, RowEncoder, TabularEncoder
 
-_NAMES = {"tabular": TabularEncoder, "sequence": SequenceEncoder, None: NumbersEncoder}
+_NAMES = {"tabular": TabularEncoder, "sequence": SequenceEncoder, "autoencoder": AutoEncoder, None: NumbersEncoder}
 
-# %% ../../nbs/4_agg/04_encoders.ipynb #a26f7d69
+# %% ../../nbs/4_agg/04_encoders.ipynb #a71165a7
 def encoder_of(what):
     """A new, unfitted encoder.
 
     Parameters
     ----------
-    what : {"tabular", "sequence", None} or Encoder
+    what : {"tabular", "sequence", "autoencoder", None} or Encoder
         A name, or an encoder whose options are copied.
 
     Raises

@@ -201,7 +201,7 @@ class NumbersEncoder(TabularEncoder):
     def layer(self, hidden, embedding, dropout):
         return RowEncoder(name="encoder", hidden=())
 
-# %% ../../nbs/4_agg/04_encoders_tabular.ipynb #05c4dfda
+# %% ../../nbs/4_agg/04_encoders_tabular.ipynb #dca4abf0
 @keras.saving.register_keras_serializable("dlagg")
 class RowEncoder(layers.Layer):
     """Numbers and codes of rows to vectors: embeddings, then dense layers with ReLU.
@@ -218,14 +218,18 @@ class RowEncoder(layers.Layer):
         Width of a category's vector.
     dropout : float, default 0.1
         Share of units switched off between the layers while training.
+    final : str, default "relu"
+        Activation of the last layer.
     """
 
-    def __init__(self, cardinalities=(), hidden=(64, 32), embedding=8, dropout=0.1, **kwargs):
+    def __init__(self, cardinalities=(), hidden=(64, 32), embedding=8, dropout=0.1, final="relu", **kwargs):
         super().__init__(**kwargs)
+        self.final = final
         self.cardinalities, self.hidden, self.embedding, self.dropout = list(cardinalities), list(hidden), embedding, dropout
         self.offsets = np.cumsum([0, *self.cardinalities[:-1]]).astype("int32")
         self.table = layers.Embedding(sum(self.cardinalities), embedding, name="table") if self.cardinalities and hidden else None
-        self.steps = [layers.Dense(units, activation="relu", name=f"dense_{i}") for i, units in enumerate(self.hidden)]
+        activations = ["relu"] * (len(self.hidden) - 1) + [final]
+        self.steps = [layers.Dense(units, activation=a, name=f"dense_{i}") for i, (units, a) in enumerate(zip(self.hidden, activations))]
         self.drop = layers.Dropout(dropout, name="drop")
 
     def build(self, inputs_shape):
@@ -247,4 +251,4 @@ class RowEncoder(layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "cardinalities": self.cardinalities, "hidden": self.hidden,
-                "embedding": self.embedding, "dropout": self.dropout}
+                "embedding": self.embedding, "dropout": self.dropout, "final": self.final}

@@ -24,13 +24,14 @@ from .groups import group_aggregate
 from .groups_keys import check_columns, key_names
 from .pooling import Pooling, pooling_layer
 
-# %% ../../nbs/4_agg/05_estimator_fit.ipynb #ccaf6196
+# %% ../../nbs/4_agg/05_estimator_fit.ipynb #c7a9782e
 def fit_model(model, events, target):
     "The body of `fit`: match rows and target, hold groups out, encode, build, train."
     rng = np.random.default_rng(model.random_state)
     events, codes, keys, target = training_table(events, target, model)
     if model.task is None:
-        chosen, y, weight = _with_two_rows(model, codes, len(keys)), None, None
+        alone = encoder_of(model.encoder).unsupervised    # learns from rows, not from halves of groups
+        chosen, y, weight = np.arange(len(keys)) if alone else _with_two_rows(model, codes, len(keys)), None, None
     else:
         chosen, y, weight = _answers_to_learn(model, keys, target)
     strata = y[chosen] if model.task == "classification" else None
@@ -58,7 +59,7 @@ def _answers_to_learn(model, keys, target):
         model.scale_ = back
     return chosen, y, weight
 
-# %% ../../nbs/4_agg/05_estimator_fit.ipynb #5d5490a8
+# %% ../../nbs/4_agg/05_estimator_fit.ipynb #df60da59
 def _say_unmatched(model, no_target, no_rows):
     "Say how many keys are on one side only."
     if no_target:
@@ -87,11 +88,13 @@ def _train(model, events, codes, n_groups, train, held, y, weight, rng):
     used = np.isin(codes, np.concatenate([train, held]))
     rows = _grouped(model, inputs[used], codes[used], n_groups)
     if large := int((rows.sizes[train] > model.max_rows).sum()):
-        model._say(f"{large:,} groups have more than max_rows={model.max_rows} rows; training reads a new sample of them each epoch")
+        which = "the last of them" if rows.contextual else "a new sample of them each epoch"
+        model._say(f"{large:,} groups have more than max_rows={model.max_rows} rows; training reads {which}")
     build(model, rows.sizes[train])
     trainer = Trainer(model.model_, model.task, model.get_params(deep=False), rng)
     with _progress(model) as report:
-        trainer.fit(rows, train, held, y, weight, report)
+        if not trainer.pretrain(model.encoder_, rows, train, held, report):
+            trainer.fit(rows, train, held, y, weight, report)
     model.history_, model.n_shapes_ = pd.DataFrame(trainer.history), len(trainer.shapes)
 
 # %% ../../nbs/4_agg/05_estimator_fit.ipynb #b7965fc6
