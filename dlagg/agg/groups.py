@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['group_aggregate', 'check_columns', 'key_codes']
 
-# %% ../../nbs/4_agg/02_groups.ipynb #b5c58dcf
+# %% ../../nbs/4_agg/02_groups.ipynb #2a09d642
 import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +15,13 @@ import numpy as np
 import pandas as pd
 
 from .groups_collect import Collected, collected_answers
-from .groups_columns import as_times, column_states, exact_answers, family, is_time, merger, numbers, plan_of, statistic, time_type, without_empty
+from .groups_columns import as_times, column_states, exact_answers, family, is_time, merged_in_order, numbers, plan_of, statistic, time_type, without_empty
 from .groups_keys import Numbering, check_columns, every_key, key_codes, key_names
 from .groups_sources import pieces
 
 _all_ = ["check_columns", "key_codes"]
 
-# %% ../../nbs/4_agg/02_groups.ipynb #7d3ca87a
+# %% ../../nbs/4_agg/02_groups.ipynb #2937ff05
 class _Tables:
     "State tables by column and family, merged in the order they came."
 
@@ -43,7 +43,7 @@ class _Tables:
         tables = self.waiting.pop((column, kind), [])
         if (column, kind) in self.tables:
             tables.insert(0, self.tables[column, kind])
-        self.tables[column, kind] = tables[0] if len(tables) == 1 else merger(kind, tables[0], self.skipna).merge(tables)
+        self.tables[column, kind] = tables[0] if len(tables) == 1 else merged_in_order(kind, tables, self.skipna)
         return self.tables[column, kind]
 
 # %% ../../nbs/4_agg/02_groups.ipynb #b93d3c03

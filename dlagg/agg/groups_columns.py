@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ANYTHING', 'ORDERED', 'FAMILY', 'numbers', 'is_time', 'time_type', 'as_times', 'family', 'statistic', 'merger',
-           'plan_of', 'column_states', 'without_empty', 'exact_answers']
+           'merged_in_order', 'plan_of', 'column_states', 'without_empty', 'exact_answers']
 
 # %% ../../nbs/4_agg/02_groups_columns.ipynb #7b4294bc
 import numpy as np
@@ -140,6 +140,18 @@ def merger(kind, table, skipna):
     if kind == "mean":
         return Moments(skipna) if "M4" in table.parts else Mean(skipna)
     return statistic(kind if kind != "quantile" else "median", skipna)
+
+# %% ../../nbs/4_agg/02_groups_columns.ipynb #b2ce43cd
+def merged_in_order(kind, tables, skipna):
+    "One table of a family from several, which come in the order of their rows."
+    if kind not in ("first", "last"):
+        return merger(kind, tables[0], skipna).merge(tables)
+    keys = np.concatenate([table.keys for table in tables])
+    order = np.argsort(keys, kind="stable")
+    changes = np.diff(keys[order]) != 0
+    at = np.flatnonzero(np.r_[True, changes] if kind == "first" else np.r_[changes, True])
+    pick = order[at]
+    return StateTable(keys[pick], {part: np.concatenate([table.parts[part] for table in tables])[pick] for part in tables[0].parts})
 
 # %% ../../nbs/4_agg/02_groups_columns.ipynb #7ec280cf
 def plan_of(frame, keys, aggregations):
