@@ -46,7 +46,7 @@ class _Tables:
         self.tables[column, kind] = tables[0] if len(tables) == 1 else merged_in_order(kind, tables, self.skipna)
         return self.tables[column, kind]
 
-# %% ../../nbs/4_agg/02_groups.ipynb #b93d3c03
+# %% ../../nbs/4_agg/02_groups.ipynb #3e592873
 def _update(tables, frame, numbering, plan, whole):
     "Merge the states of one piece into `tables`."
     offset = numbering.rows
@@ -64,12 +64,11 @@ def _one_column(tables, frame, column, wanted, codes, keys, offset, whole):
         tables.times[column] = time_type(frame[column])
         if there is not None and not tables.skipna:
             raise ValueError(f"column {column!r} has missing dates; skipna=False is for numbers")
-    answers = {}
-    for kind in {family(name) for name in wanted} & {"quantile", "nunique"}:
+    hard, answers = {family(name) for name in wanted} & {"quantile", "nunique"}, {}
+    if hard:
         with tables.one_at_a_time:    # these copy the column
-            if whole:
-                answers |= exact_answers(codes, len(keys), values, there, [n for n in wanted if family(n) == kind], tables.skipna)
-            else:
+            answers = exact_answers(codes, len(keys), values, there, wanted, tables.skipna) if whole else {}
+            for kind in () if whole else hard:
                 collected = tables.collected.setdefault((column, kind), Collected(kind, tables.skipna))
                 collected.add(np.where(codes >= 0, keys[codes], -1), values, there)
     wanted = [name for name in wanted if family(name) not in ("quantile", "nunique")]
