@@ -6,7 +6,7 @@
 __all__ = ['explain_group', 'explain_vector', 'explain_columns', 'column_importance', 'contributions', 'kinds_of_rows',
            'leave_one_out', 'plot_explanation', 'plot_importance', 'plot_kinds', 'plot_waterfall']
 
-# %% ../../nbs/4_agg/06_explain.ipynb #f60d9a8e
+# %% ../../nbs/4_agg/06_explain.ipynb #a7aafe0c
 import numpy as np
 import pandas as pd
 from sklearn.exceptions import NotFittedError
@@ -14,16 +14,17 @@ from sklearn.exceptions import NotFittedError
 from .estimator_target import table_of
 from .explain_columns import column_importance, column_shares
 from .explain_plots import plot_explanation, plot_importance, plot_kinds, plot_waterfall
-from .explain_rows import leave_one_out, looks, row_shares
+from .explain_games import leave_one_out
+from .explain_rows import looks, row_shares
 from .explain_summary import contributions, kinds_of_rows
 from .explain_vector import vector_shares
 from .groups import check_columns
 
 _all_ = ["column_importance", "contributions", "kinds_of_rows", "leave_one_out", "plot_explanation", "plot_importance", "plot_kinds", "plot_waterfall"]
 
-# %% ../../nbs/4_agg/06_explain.ipynb #99670945
+# %% ../../nbs/4_agg/06_explain.ipynb #3e0818e5
 def _rows_of(model, events, key):
-    "The rows of one group, and a mask of them; KeyError where it has none."
+    "The rows of one group, and all other rows; KeyError where it has none."
     if not hasattr(model, "model_"):
         raise NotFittedError("this DeepAggregator is not fitted; call fit before it is explained")
     events, composite = table_of(events), isinstance(model.by, (list, tuple))
@@ -38,8 +39,8 @@ def _rows_of(model, events, key):
         raise KeyError(f"no row has the key {key!r}; the first row has {events[names].iloc[0].tolist()}")
     return events[mine], events[~mine]
 
-# %% ../../nbs/4_agg/06_explain.ipynb #03496b40
-def explain_group(model, events, key, outcome=None, method="auto", features="auto", budget=None, random_state=0):
+# %% ../../nbs/4_agg/06_explain.ipynb #296be9f2
+def explain_group(model, events, key, outcome=None, method="auto", features="auto", baseline="nobody", budget=None, random_state=0):
     """Which rows made a group's prediction what it is.
 
     Parameters
@@ -55,6 +56,8 @@ def explain_group(model, events, key, outcome=None, method="auto", features="aut
         auto: leave-one-out where states can be merged and rows are encoded one by one; otherwise Shapley values by running the model again.
     features : {"auto", "kept", "again"}
         Whether a row's own features stay when other rows are taken away ("kept" needs poolings with states), or are computed anew.
+    baseline : {"nobody", "others"}
+        Absent rows are not there, or replaced by rows of other groups of `events` (the mean over 8 draws).
     budget : int, optional
         About how many coalitions Shapley values may cost; default 8192 where states are merged, otherwise 1024, fewer for large groups.
     random_state : int, default 0
@@ -64,7 +67,7 @@ def explain_group(model, events, key, outcome=None, method="auto", features="aut
     DataFrame
         The group's rows, the strongest first: `contribution` to the probability, to the value, or, without a target, to the length of the vector;
         `std_error` where orders were drawn; `attention` and `max_share` where the model has such poolings; `block` where similar rows played
-        together; then the row itself. `attrs` holds `key`, `outcome`, `prediction`, `baseline` (a group without rows), `gap`, `method`, `features`,
+        together; then the row itself. `attrs` holds `key`, `outcome`, `prediction`, `baseline` (its value), `gap`, `method`, `features`,
         `n_coalitions`, `n_permutations`, `task`.
 
     Raises
@@ -72,8 +75,10 @@ def explain_group(model, events, key, outcome=None, method="auto", features="aut
     KeyError, ValueError
         For an unknown key; an unknown class or option.
     """
-    own, _ = _rows_of(model, events, key)
-    shares, facts = row_shares(model, own, outcome, method, features, budget, random_state)
+    if baseline not in ("nobody", "others"):
+        raise ValueError(f"baseline={baseline!r}; accepted are nobody, others")
+    own, others = _rows_of(model, events, key)
+    shares, facts = row_shares(model, own, outcome, method, features, budget, random_state, others if baseline == "others" else None)
     found = {"contribution": shares.values, **({"std_error": shares.std_error} if shares.n_permutations else {}), **looks(model, facts["Z"])}
     if facts["block"] is not None:
         found["block"] = facts["block"]

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['ColumnGame', 'column_shares', 'shuffled', 'column_importance']
 
-# %% ../../nbs/4_agg/06_explain_columns.ipynb #f6b9697c
+# %% ../../nbs/4_agg/06_explain_columns.ipynb #9205e005
 import numpy as np
 import pandas as pd
 
 from .estimator_batches import cut
 from .estimator_fit import apply_rows
-from .explain_rows import encoded, most_rows, nobody, reading_of
+from .explain_games import encoded, most_rows, nobody, reading_of
 from .explain_shapley import Shares, shapley
 from .groups import check_columns
 

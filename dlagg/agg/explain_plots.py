@@ -96,7 +96,7 @@ def plot_explanation(explained, labels=None, top=10, ax=None):
     ax.set(title=f"What contributes to {_asked(said)}", xlabel=what)
     return ax
 
-# %% ../../nbs/4_agg/06_explain_plots.ipynb #e8ff8701
+# %% ../../nbs/4_agg/06_explain_plots.ipynb #b2b339f5
 def plot_waterfall(explained, labels=None, top=8, ax=None):
     """Steps from the baseline to the prediction, one a row.
 
@@ -124,7 +124,7 @@ def plot_waterfall(explained, labels=None, top=8, ax=None):
     labels = [_plain(l) for l in labels] if labels is not None else row_labels(explained)
     rest = len(values) - top
     steps = [*values[:top], *([values[top:].sum()] if rest > 0 else [])]
-    names = [*labels[:top], *([f"{rest} others together"] if rest > 0 else [])]
+    names = [*labels[:top], *([f"{rest} others together" if rest > 1 else "1 other"] if rest > 0 else [])]
     at = said["baseline"] + np.concatenate([[0.0], np.cumsum(steps)])
     ax = _axes(ax, len(steps) + 2)
     for i, step in enumerate(steps):

@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['contributions', 'kinds_of_rows']
 
-# %% ../../nbs/4_agg/06_explain_summary.ipynb #6711b369
+# %% ../../nbs/4_agg/06_explain_summary.ipynb #5b128403
 import numpy as np
 import pandas as pd
 
 from .estimator_fit import apply_rows, probabilities
 from .estimator_target import rows_of
-from .explain_rows import MergedGame, encoded, plan_of, row_shares
+from .explain_games import MergedGame, encoded
+from .explain_rows import plan_of, row_shares
 
 # %% ../../nbs/4_agg/06_explain_summary.ipynb #eb53f8c2
 def _outcome_of(model, outcome):

@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['TERMS', 'pooling_terms', 'vector_shares']
 
-# %% ../../nbs/4_agg/06_explain_vector.ipynb #33e16c7e
+# %% ../../nbs/4_agg/06_explain_vector.ipynb #eb89d67c
 import numpy as np
 from keras import ops
 
 from .estimator_fit import apply_rows
-from .explain_rows import MergedGame, RerunGame, encoded, filled, nobody, poolings_of, shares_of
+from .explain_games import MergedGame, RerunGame, encoded, filled, nobody, poolings_of
+from .explain_rows import shares_of
 from .pooling import (AttentionPooling, MaxPooling, MeanPooling, MinPooling, PNAPooling, PowerMeanPooling, SoftmaxPooling, StdPooling,
                                SumPooling, TopKPooling, VPAPooling)
 
