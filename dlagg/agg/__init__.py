@@ -19,7 +19,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
                     "MaxPooling", "MeanPooling", "MinPooling", "NetVLADPooling", "PMAPooling", "PNAPooling", "Pooling",
                     "PowerMeanPooling", "SetTransformerPooling", "SoftmaxPooling", "StdPooling", "SumPooling", "TopKPooling",
                     "VPAPooling", "pooling_layer"],
-        "encoders": ["AutoEncoder", "Encoder", "NumbersEncoder", "SequenceEncoder", "TabularEncoder", "encoder_of", "row_errors"],
+        "encoders": ["AutoEncoder", "Encoder", "ImageEncoder", "KerasEncoder", "NumbersEncoder", "SequenceEncoder", "TabularEncoder", "encoder_of", "row_errors"],
         "estimator": ["DeepAggregator"],
         "estimator_groups": ["Groups"],
         "explain": ["column_importance", "contributions", "explain_columns", "explain_group", "explain_vector", "kinds_of_rows", "leave_one_out",

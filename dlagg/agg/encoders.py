@@ -5,24 +5,27 @@
 # %% auto #0
 __all__ = ['encoder_of']
 
-# %% ../../nbs/4_agg/04_encoders.ipynb #02e7bfb3
+# %% ../../nbs/4_agg/04_encoders.ipynb #e1255d9a
+import keras
 from sklearn.base import clone
 
 from .encoders_autoencoder import AutoEncoder, row_errors
 from .encoders_base import Encoder, encoder_from, encoder_state
+from .encoders_image import ImageEncoder
+from .encoders_keras import KerasEncoder
 from .encoders_sequence import SequenceEncoder
 from .encoders_tabular import NumbersEncoder, RowEncoder, TabularEncoder
 
-_NAMES = {"tabular": TabularEncoder, "sequence": SequenceEncoder, "autoencoder": AutoEncoder, None: NumbersEncoder}
+_NAMES = {"tabular": TabularEncoder, "sequence": SequenceEncoder, "image": ImageEncoder, "autoencoder": AutoEncoder, None: NumbersEncoder}
 
-# %% ../../nbs/4_agg/04_encoders.ipynb #a71165a7
+# %% ../../nbs/4_agg/04_encoders.ipynb #4c9d57a1
 def encoder_of(what):
     """A new, unfitted encoder.
 
     Parameters
     ----------
-    what : {"tabular", "sequence", "autoencoder", None} or Encoder
-        A name, or an encoder whose options are copied.
+    what : {"tabular", "sequence", "image", "autoencoder", None}, Encoder, or Keras model or layer
+        A name, an encoder whose options are copied, or a network for `KerasEncoder`.
 
     Raises
     ------
@@ -31,6 +34,8 @@ def encoder_of(what):
     """
     if isinstance(what, Encoder):
         return clone(what)
+    if isinstance(what, keras.layers.Layer):
+        return KerasEncoder(what)
     if not isinstance(what, (str, type(None))) or what not in _NAMES:
-        raise ValueError(f"encoder={what!r}; accepted are {', '.join(map(repr, _NAMES))}, or an Encoder")
+        raise ValueError(f"encoder={what!r}; accepted are {', '.join(map(repr, _NAMES))}, an Encoder, or a Keras model or layer")
     return _NAMES[what]()

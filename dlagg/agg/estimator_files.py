@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FORMAT', 'save_model', 'load_model']
 
-# %% ../../nbs/4_agg/05_estimator_files.ipynb #1197b77e
+# %% ../../nbs/4_agg/05_estimator_files.ipynb #814d6c8a
 import hashlib
 import json
 from pathlib import Path
@@ -14,16 +14,17 @@ import keras
 import numpy as np
 
 import dlagg
-from .encoders import encoder_from, encoder_state
-from .pooling import Pooling
+from .encoders import Encoder, encoder_from, encoder_state
 from ..course.home import writing_folder
 
 FORMAT = 1    # raised whenever an older program could not read what is written
 
-# %% ../../nbs/4_agg/05_estimator_files.ipynb #e8e5c2f3
+# %% ../../nbs/4_agg/05_estimator_files.ipynb #bcc90320
 def _plain(value):
     "Options as JSON can hold them."
-    if isinstance(value, Pooling):
+    if isinstance(value, Encoder):
+        return {"encoder": encoder_state(value)}
+    if isinstance(value, keras.layers.Layer):
         return {"keras": keras.saving.serialize_keras_object(value)}
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
@@ -36,6 +37,8 @@ def _option(value):
     "The option that `_plain` wrote."
     if isinstance(value, list):
         return [_option(v) for v in value]
+    if isinstance(value, dict) and "encoder" in value:
+        return encoder_from(value["encoder"])
     if isinstance(value, dict) and "keras" in value:
         return keras.saving.deserialize_keras_object(value["keras"], safe_mode=True)
     return {_option(k): _option(v) for k, v in value["pairs"]} if isinstance(value, dict) else value
