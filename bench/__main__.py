@@ -12,3 +12,4 @@ if __name__ == "__main__":
         sys.exit(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
     for name in wanted:    # one process each: no benchmark warms another's caches
         subprocess.run([sys.executable, "-m", f"bench.{name}", *(a for a in sys.argv[1:] if a.startswith("-"))], check=True, cwd=HERE.parent)
+    print("The page of numbers shows them after: make notebooks NB=nbs/numbers.ipynb")

@@ -90,7 +90,7 @@ def arguments(text):
 def save(name, start, **record):
     "Write results/NAME.json: what was measured, the seconds since `start`, and on what kind of machine."
     device = {"cpu": f"{os.cpu_count()} processor cores", "gpu": "one GPU"}[jax.default_backend()]
-    record = {"device": f"{device}, {platform.machine()}", "keras": keras.__version__, "jax": jax.__version__, "seconds": round(time.perf_counter() - start, 1), **record}
+    record = {"date": time.strftime("%Y-%m-%d", time.gmtime()), "device": f"{device}, {platform.machine()}", "keras": keras.__version__, "jax": jax.__version__, "seconds": round(time.perf_counter() - start, 1), **record}
     RESULTS.mkdir(exist_ok=True)
     with writing(RESULTS / f"{name}.json") as draft:
         draft.write_text(json.dumps(record, indent=1) + "\n")

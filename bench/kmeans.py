@@ -83,7 +83,7 @@ def main():
     first = cold()
     print(f"first fit in a fresh process, imports included: {first:.2f} s")
     if not args.quick:
-        record = {"machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", "numpy": np.__version__, "scikit-learn": sklearn.__version__,
+        record = {"date": time.strftime("%Y-%m-%d", time.gmtime()), "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", "numpy": np.__version__, "scikit-learn": sklearn.__version__,
                   "first_fit_seconds": first, "cases": results}
         with writing(RESULTS) as draft:
             draft.write_text(json.dumps(record, indent=1) + "\n")

@@ -142,7 +142,7 @@ def main():
     print(f"the squared sums of ours and torch_geometric's pooled values differ by {gap:.1e}")
     if not args.quick:
         from dlagg.course.home import writing    # here: the contestants' Python may lack what the package needs
-        record = {"machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", "rows": n, "columns": 64, "groups": groups,
+        record = {"date": time.strftime("%Y-%m-%d", time.gmtime()), "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", "rows": n, "columns": 64, "groups": groups,
                   "seconds": best, "cpu_seconds": cpu, "ratio": ratio, "cpu_ratio": cpu_ratio, "value_difference": gap,
                   "all_seconds": {name: one["seconds"] for name, one in found.items()}}
         with writing(RESULTS) as draft:

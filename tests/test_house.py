@@ -233,12 +233,14 @@ def outside(python, *args, cwd, **kwargs):
 
 def test_wheel_finds_its_files(installed, tmp_path):
     code = ("import dlagg, pathlib; from dlagg.course import share_path; from dlagg.tables import load_shop;"
-            "print(dlagg.__file__); print(len(load_shop().orders)); print(len(list(share_path('nbs').rglob('*.ipynb'))))")
+            "print(dlagg.__file__); print(len(load_shop().orders)); print(len(list(share_path('nbs').rglob('*.ipynb'))));"
+            "print(len(list((share_path('bench') / 'results').glob('*.json'))))")
     done = outside(installed, "-c", code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    where, rows, notebooks = done.stdout.split()
+    where, rows, notebooks, results = done.stdout.split()
     assert str(ROOT) not in where and "site-packages" in where
     assert int(rows) > 1000 and int(notebooks) == len(NOTEBOOKS)
+    assert int(results) == len(list((ROOT / "bench" / "results").glob("*.json"))) > 0
 
 
 def test_wheel_runs_the_analysis(installed, tmp_path):

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import dlagg
 
-# %% ../../nbs/0_course/00_home.ipynb #dfeae2d1
+# %% ../../nbs/0_course/00_home.ipynb #7a791dd0
 def share_path(name):
-    """Folder of shipped files: `"data"` or `"nbs"`.
+    """Folder of shipped files: `"data"`, `"nbs"` or `"bench"`.
 
     Parameters
     ----------
-    name : {"data", "nbs"}
+    name : {"data", "nbs", "bench"}
+        Of `bench`, an installed package has the results only: the folder `results`.
 
     Returns
     -------
