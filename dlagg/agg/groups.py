@@ -106,7 +106,7 @@ def _finished(tables, keys, plan, ddof, groups, empty):
     frame = pd.DataFrame(out, index=index)
     return frame if groups is not None or index.is_monotonic_increasing else frame.sort_index()
 
-# %% ../../nbs/4_agg/02_groups.ipynb #623ba740
+# %% ../../nbs/4_agg/02_groups.ipynb #c26851b3
 def group_aggregate(table, by, aggregations=("count", "sum", "mean", "std", "min", "max"), *, dropna=True, skipna=True, ddof=1,
                     observed=True, groups=None, empty=None, batch_size=262_144):
     """Statistics of each group, through mergeable states.
@@ -114,8 +114,8 @@ def group_aggregate(table, by, aggregations=("count", "sum", "mean", "std", "min
     Parameters
     ----------
     table : frame of pandas or Polars, Arrow table, or Parquet or CSV path, folder, list of paths, Arrow dataset or reader, DuckDB relation
-        A frame, an Arrow table and a Polars query are taken whole; all others are streamed, and memory holds one batch and the
-        states. A folder of Parquet files may have hive partitions (`year=2025`), which are columns.
+        A frame, an Arrow table and a Polars query are taken whole, as are several CSV files and workbooks; all others are
+        streamed, and memory holds one batch and the states. A folder of Parquet files may have hive partitions (`year=2025`), which are columns.
     by : str or list of str
         Key column or columns; rows need not be sorted. Dictionaries and categories of other libraries than pandas are read as
         their values and sorted as such.

@@ -1,6 +1,7 @@
 """group_aggregate against pandas, the same from every source, and a test for every row of the policy table."""
 import datetime
 import decimal
+import tracemalloc
 import warnings
 
 import duckdb
@@ -325,6 +326,27 @@ def test_streamed_median_without_skipping():
     frame = pd.DataFrame({"k": [1, 1, 2, 2], "x": [1.0, np.nan, 3, 5], "i": pd.array([1, 2, None, 4], "Int64")})
     ours = streamed(frame, 1, "k", {"x": ["median", "nunique"], "i": "median"}, skipna=False)
     np.testing.assert_array_equal(ours, [[np.nan, np.nan, 1.5], [4, 2, np.nan]])
+
+
+@pytest.mark.parametrize("names, groups", [(["mean", "std", "min", "first", "skew"], 500), (["median", "nunique"], 20)])
+def test_memory_does_not_grow_with_the_rows(names, groups):
+    def batches(n):
+        rng = np.random.default_rng(0)
+        for _ in range(n):
+            yield pa.record_batch({"k": rng.integers(0, groups, 100_000), "x": rng.normal(size=100_000)})
+
+    def peak(n):
+        tracemalloc.start()
+        try:
+            reader = pa.RecordBatchReader.from_batches(next(batches(1)).schema, batches(n))
+            answer = group_aggregate(reader, "k", {"x": names}, batch_size=100_000)
+            return tracemalloc.get_traced_memory()[1], len(answer)
+        finally:
+            tracemalloc.stop()
+
+    peak(2)
+    (few, g), (many, _) = peak(12), peak(48)    # 48 batches are 77 MB
+    assert g == groups and many < few + 8e6, f"{few / 1e6:.0f} MB for 12 batches, {many / 1e6:.0f} MB for 48"
 
 
 def test_sketches_only_where_a_group_is_large(monkeypatch):
