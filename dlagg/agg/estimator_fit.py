@@ -152,7 +152,7 @@ def build(model, sizes=None):
         if sizes is not None and hasattr(p, "adapt"):
             p.adapt(sizes)
     z, ids = keras.KerasTensor((2, width)), keras.KerasTensor((2,), "int32")
-    widths = [p(z, ids, num_segments=1).shape[1] for p in pooling.poolings]
+    widths = [p(z, ids, num_segments=2).shape[1] for p in pooling.poolings]
     model.vector_names_ = [f"{name}_{i}" for name, width in zip(_named(pooling.poolings), widths) for i in range(width)]
 
 
