@@ -58,29 +58,52 @@ def frame_of(arrow, keys=()):
     """
     return pd.DataFrame({name: _series(arrow.column(i), name in keys) for i, name in enumerate(arrow.schema.names)}, copy=False)
 
-# %% ../../nbs/4_agg/02_groups_sources.ipynb #5384e66d
+# %% ../../nbs/4_agg/02_groups_sources.ipynb #1760147b
 def _parquet(path):
     "Whether a path is a Parquet file, or a folder that holds some."
     path = Path(path)
     return next(path.rglob("*.parquet"), None) is not None if path.is_dir() else path.suffix.lower() in (".parquet", ".pq")
 
 
-def _dataset(table):
-    "A dataset for a Parquet path or a list of them; whatever else came is returned as it is."
+def _opener(table):
+    "A function that opens a Parquet path, or a list of them, as a dataset with a given schema; None where `table` is something else."
     import pyarrow.dataset as ds
     if isinstance(table, (list, tuple)) and table and all(isinstance(p, (str, os.PathLike)) and os.path.isfile(p) and _parquet(p) for p in table):
-        return ds.dataset([os.fspath(p) for p in table], format="parquet")
+        return lambda schema=None: ds.dataset([os.fspath(p) for p in table], schema, format="parquet")
     if isinstance(table, (str, os.PathLike)) and os.path.exists(table) and _parquet(table):
-        return ds.dataset(table, format="parquet", partitioning="hive" if os.path.isdir(table) else None)
-    return table
+        return lambda schema=None: ds.dataset(table, schema, format="parquet", partitioning="hive" if os.path.isdir(table) else None)
+    return None
 
-# %% ../../nbs/4_agg/02_groups_sources.ipynb #1b5260d4
+# %% ../../nbs/4_agg/02_groups_sources.ipynb #09d4a62a
+def _agreed(dataset, columns):
+    "The schema that fits all files of a dataset. SourceError names a file that lacks a wanted column, or has another type."
+    import pyarrow as pa
+
+    from dlagg.tables.sources import SourceError
+    files = list(dataset.get_fragments())
+    known = {name for file in files for name in file.physical_schema.names}
+    agreed = pa.schema([field for field in dataset.schema if field.name not in known])    # columns that folders stand for
+    wanted = [name for name in (sorted(known) if columns is None else columns) if name in known]
+    for file in files:
+        lacks = [name for name in wanted if name not in file.physical_schema.names]
+        if lacks:
+            raise SourceError(file.path, f"it lacks {', '.join(lacks)}, which other files have", "read files of one kind together")
+        try:
+            agreed = pa.unify_schemas([agreed, pa.schema([file.physical_schema.field(name) for name in wanted])], promote_options="permissive")
+        except pa.ArrowException as error:
+            raise SourceError(file.path, f"its types do not fit the other files' ({error})", "convert the column first") from None
+    return agreed
+
+# %% ../../nbs/4_agg/02_groups_sources.ipynb #63b8a866
 def _batches(table, columns, size):
     "Arrow record batches of a path, dataset, DuckDB relation or reader."
     import pyarrow.dataset as ds
 
     from dlagg.tables.sources import batches
-    table = _dataset(table)
+    opened = _opener(table)
+    if opened is not None:
+        table = opened()
+        table = opened(_agreed(table, columns)) if len(table.files) > 1 else table
     if isinstance(table, ds.Dataset):
         there = None if columns is None else [c for c in columns if c in table.schema.names]
         parquet = isinstance(getattr(table, "format", None), ds.ParquetFileFormat)

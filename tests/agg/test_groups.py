@@ -456,3 +456,21 @@ def test_pandas_arrow_types():
 def test_more_refusals(source, by, wanted, error, says):
     with pytest.raises(error, match=says):
         group_aggregate(source(), by, wanted, skipna=says != "missing dates")
+
+
+@pytest.mark.parametrize("first, second, expected", [
+    (pa.array([1, 2]), pa.array([1.5, 2.5]), {1: 2.5, 2: 4.5}),
+    (pa.array([1.5, 2.5]), pa.array([1, 2], pa.int8()), {1: 2.5, 2: 4.5}),
+    (pa.array([1, 2]), None, "b.parquet: it lacks x"),
+    (None, pa.array([1, 2]), "a.parquet: it lacks x"),
+    (pa.array([1, 2]), pa.array(["1", "2"]), "b.parquet: its types do not fit"),
+])
+def test_files_that_differ(first, second, expected, tmp_path):
+    for name, x in (("a", first), ("b", second)):
+        pq.write_table(pa.table({"k": [1, 2], "unused": pa.array([1, 2] if name == "a" else ["1", "2"])} | ({} if x is None else {"x": x})), tmp_path / f"{name}.parquet")
+    for source in (tmp_path, [tmp_path / "a.parquet", tmp_path / "b.parquet"]):
+        if isinstance(expected, dict):
+            assert group_aggregate(source, "k", {"x": "sum"}).sum_x.to_dict() == expected
+        else:
+            with pytest.raises(ValueError, match=expected):
+                group_aggregate(source, "k", {"x": "sum"})
