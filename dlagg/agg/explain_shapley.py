@@ -144,7 +144,7 @@ def _like(index, array):
     "Indices with as many axes as `array`."
     return index.reshape(*index.shape, *[1] * (array.ndim - index.ndim))
 
-# %% ../../nbs/4_agg/06_explain_shapley.ipynb #f1c3f9ae
+# %% ../../nbs/4_agg/06_explain_shapley.ipynb #105c1e60
 def shapley(value, n, budget=1024, rng=None, walk=None):
     """Shapley values: exact where `2**n` coalitions are within the budget, otherwise sampled.
 
@@ -153,7 +153,7 @@ def shapley(value, n, budget=1024, rng=None, walk=None):
     value, n, rng, walk
         As in `permutation_shapley`.
     budget : int, default 1024
-        About how many coalitions may be valued; 16 or more. At least two pairs of orders are drawn.
+        About how many coalitions may be valued; 16 or more. At least four pairs of orders are drawn.
 
     Returns
     -------
@@ -163,7 +163,7 @@ def shapley(value, n, budget=1024, rng=None, walk=None):
         raise ValueError(f"budget={budget!r}; it must be a whole number of coalitions, 16 or more")
     if n <= 20 and 1 << n <= budget:
         return exact_shapley(value, n)
-    return permutation_shapley(value, n, max(2, int(budget) // (2 * (n - 1))), rng, walk)
+    return permutation_shapley(value, n, max(4, int(budget) // (2 * (n - 1))), rng, walk)
 
 # %% ../../nbs/4_agg/06_explain_shapley.ipynb #3b24cc26
 def halve(block, points):

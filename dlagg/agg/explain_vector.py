@@ -5,17 +5,18 @@
 # %% auto #0
 __all__ = ['TERMS', 'pooling_terms', 'vector_shares']
 
-# %% ../../nbs/4_agg/06_explain_vector.ipynb #eb89d67c
+# %% ../../nbs/4_agg/06_explain_vector.ipynb #4f781f33
 import numpy as np
 from keras import ops
 
+from .estimator_batches import group_order
 from .estimator_fit import apply_rows
 from .explain_games import MergedGame, RerunGame, encoded, filled, nobody, poolings_of
 from .explain_rows import shares_of
-from .pooling import (AttentionPooling, MaxPooling, MeanPooling, MinPooling, PNAPooling, PowerMeanPooling, SoftmaxPooling, StdPooling,
+from .pooling import (AttentionPooling, LastPooling, MaxPooling, MeanPooling, MinPooling, PNAPooling, PowerMeanPooling, SoftmaxPooling, StdPooling,
                                SumPooling, TopKPooling, VPAPooling)
 
-# %% ../../nbs/4_agg/06_explain_vector.ipynb #cb763b94
+# %% ../../nbs/4_agg/06_explain_vector.ipynb #9cb4ff27
 def _extreme(Z):
     "Each column's maximum, shared evenly by the rows that have it, as the gradient is."
     hit = Z == Z.max(axis=0)
@@ -57,16 +58,22 @@ def _top_k(p, Z):
     return terms.reshape(len(Z), -1)
 
 
+def _last(Z):
+    "The last row alone."
+    return Z * (np.arange(len(Z)) == len(Z) - 1)[:, None]
+
+
 def _scaled(p, Z):
     "Terms of the moments of a PNA, times its scalers."
     moments = np.concatenate([pooling_terms(part, Z) for part in p.parts], axis=1)
     factors = ops.convert_to_numpy(p._scaled(np.ones((1, 1), np.float32), np.log(np.full((1, 1), len(Z) + 1, np.float32))))[0]
     return np.concatenate([f * moments for f in factors.astype(np.float64)], axis=1)
 
-# %% ../../nbs/4_agg/06_explain_vector.ipynb #de57d14b
+# %% ../../nbs/4_agg/06_explain_vector.ipynb #f2abe8d6
 TERMS = {SumPooling: lambda p, Z: Z, MeanPooling: lambda p, Z: Z / len(Z), VPAPooling: lambda p, Z: Z / len(Z) ** 0.5, MaxPooling: lambda p, Z: _extreme(Z),
          MinPooling: lambda p, Z: -_extreme(-Z), StdPooling: lambda p, Z: _spread(Z), PowerMeanPooling: _power_mean, SoftmaxPooling: _softmax,
-         AttentionPooling: lambda p, Z: _weighted(filled(p.scores, Z.astype(np.float32)).astype(np.float64), Z), TopKPooling: _top_k, PNAPooling: _scaled}
+         AttentionPooling: lambda p, Z: _weighted(filled(p.scores, Z.astype(np.float32)).astype(np.float64), Z), TopKPooling: _top_k, LastPooling: lambda p, Z: _last(Z),
+         PNAPooling: _scaled}
 
 
 def pooling_terms(pooling, Z):
@@ -77,7 +84,7 @@ def pooling_terms(pooling, Z):
     pooling : Pooling
         Built.
     Z : ndarray, shape (n, d)
-        The rows of one group, at least one.
+        The rows of one group, at least one, in the order in which the pooling reads them.
 
     Returns
     -------
@@ -87,7 +94,7 @@ def pooling_terms(pooling, Z):
     rule = TERMS.get(type(pooling))
     return None if rule is None else rule(pooling, np.asarray(Z, np.float64))
 
-# %% ../../nbs/4_agg/06_explain_vector.ipynb #7a73388a
+# %% ../../nbs/4_agg/06_explain_vector.ipynb #56e9e4a7
 def vector_shares(model, own, budget=None, random_state=0):
     """What each row of one group put into each component of its vector.
 
@@ -108,18 +115,20 @@ def vector_shares(model, own, budget=None, random_state=0):
     how : dict of str to str
         "terms" or "shapley", by the name of the pooling.
     """
-    Z = encoded(model, own)[0]
-    pooled = apply_rows(model, own, np.zeros(len(own), np.int64), 1)[0][0].astype(np.float64)
+    Z, one = encoded(model, own)[0], np.zeros(len(own), np.int64)
+    order = group_order(one, 1, model.encoder_.when(own[list(model.encoder_.schema_)]))[0]
+    pooled = apply_rows(model, own, one, 1)[0][0].astype(np.float64)
     empty, at = nobody(model, Z), 0
     terms, baseline, how = np.empty((len(own), len(pooled))), np.zeros(len(pooled)), {}
     for p in poolings_of(model):
-        part = pooling_terms(p, Z)
+        part = pooling_terms(p, Z[order])
         how[model.vector_names_[at].rpartition("_")[0]] = "shapley" if part is None else "terms"
         if part is None:
             width = ops.convert_to_numpy(p(Z[:1], np.zeros(1, np.int32), num_segments=1)).shape[1]
             part = _played(model, own, Z, empty, slice(at, at + width), budget, random_state)
-            baseline[at:at + width] = empty[at:at + width]
-        terms[:, at:at + part.shape[1]] = part
+            baseline[at:at + width], terms[:, at:at + width] = empty[at:at + width], part
+        else:
+            terms[order, at:at + part.shape[1]] = part
         at += part.shape[1]
     _check_vector(baseline + terms.sum(axis=0), pooled)
     return terms, baseline, pooled, how
