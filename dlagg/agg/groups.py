@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['group_aggregate', 'check_columns', 'key_codes']
 
-# %% ../../nbs/4_agg/02_groups.ipynb #2a09d642
+# %% ../../nbs/4_agg/02_groups.ipynb #64451141
 import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +14,8 @@ from threading import Lock
 import numpy as np
 import pandas as pd
 
-from .groups_collect import Collected, collected_answers
-from .groups_columns import as_times, column_states, exact_answers, family, is_time, merged_in_order, numbers, plan_of, statistic, time_type, without_empty
+from .groups_collect import collected_answers
+from .groups_columns import as_times, family, merged_in_order, one_column, plan_of, statistic
 from .groups_keys import Numbering, check_columns, every_key, key_codes, key_names
 from .groups_sources import pieces
 
@@ -46,35 +46,15 @@ class _Tables:
         self.tables[column, kind] = tables[0] if len(tables) == 1 else merged_in_order(kind, tables, self.skipna)
         return self.tables[column, kind]
 
-# %% ../../nbs/4_agg/02_groups.ipynb #3e592873
+# %% ../../nbs/4_agg/02_groups.ipynb #03d7fd20
 def _update(tables, frame, numbering, plan, whole):
     "Merge the states of one piece into `tables`."
     offset = numbering.rows
     codes, keys = numbering(frame)
     with ThreadPoolExecutor(min(len(plan), os.cpu_count() or 1)) as pool:
-        for column, answers, new in pool.map(lambda c: _one_column(tables, frame, c, plan[c], codes, keys, offset, whole), plan):
+        for column, answers, new in pool.map(lambda c: one_column(tables, frame, c, plan[c], codes, keys, offset, whole), plan):
             tables.add(column, new)
             tables.answers |= {(column, name): answer for name, answer in answers.items()}
-
-
-def _one_column(tables, frame, column, wanted, codes, keys, offset, whole):
-    "The states of one column of a piece, and the exact answers that a whole table allows."
-    values, there = (np.zeros(len(frame), np.int8), None) if column == "*" else numbers(frame, column, wanted)
-    if column != "*" and is_time(frame[column].dtype):
-        tables.times[column] = time_type(frame[column])
-        if there is not None and not tables.skipna:
-            raise ValueError(f"column {column!r} has missing dates; skipna=False is for numbers")
-    hard, answers = {family(name) for name in wanted} & {"quantile", "nunique"}, {}
-    if hard:
-        with tables.one_at_a_time:    # these copy the column
-            answers = exact_answers(codes, len(keys), values, there, wanted, tables.skipna) if whole else {}
-            for kind in () if whole else hard:
-                collected = tables.collected.setdefault((column, kind), Collected(kind, tables.skipna))
-                collected.add(np.where(codes >= 0, keys[codes], -1), values, there)
-    wanted = [name for name in wanted if family(name) not in ("quantile", "nunique")]
-    if {"min", "max"} & set(wanted) and values.dtype.kind in "iu":
-        wanted = [*wanted, "count"]    # says which groups have no value
-    return column, answers, without_empty(column_states(codes, keys, values, there, wanted, tables.skipna, offset)) if wanted else {}
 
 # %% ../../nbs/4_agg/02_groups.ipynb #1fc8c173
 def _answer(tables, column, name, codes, g, ddof, empty):

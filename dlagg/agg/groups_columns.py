@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['ANYTHING', 'ORDERED', 'FAMILY', 'numbers', 'is_time', 'time_type', 'as_times', 'family', 'statistic', 'merger',
-           'merged_in_order', 'plan_of', 'column_states', 'without_empty', 'exact_answers']
+           'merged_in_order', 'plan_of', 'column_states', 'without_empty', 'exact_answers', 'one_column']
 
-# %% ../../nbs/4_agg/02_groups_columns.ipynb #7b4294bc
+# %% ../../nbs/4_agg/02_groups_columns.ipynb #f8d2fe9d
 import numpy as np
 import pandas as pd
 
 from . import groups_kernels as kernels
+from .groups_collect import Collected
 from .groups_keys import check_columns
 from .states import First, Last, Mean, Moments, StateTable, state_of
 
@@ -263,3 +264,43 @@ def exact_answers(codes, g, values, there, wanted, skipna=True):
             answers[name] = answers[name].astype(np.float64)
             answers[name][spoilt] = np.nan
     return answers
+
+# %% ../../nbs/4_agg/02_groups_columns.ipynb #90d4a6cb
+def one_column(tables, frame, column, wanted, codes, keys, offset, whole):
+    """The states of one column of a piece, and the exact answers that a whole table allows.
+
+    Parameters
+    ----------
+    tables : object with `skipna`, `one_at_a_time`, `times` and `collected`
+        What is known of the pieces so far; values of a stream for quantiles and distinct counts are added to `collected`.
+    frame : DataFrame
+    column : str
+        `"*"` stands for rows.
+    wanted : list of str
+    codes, keys, offset
+        As for `column_states`.
+    whole : bool
+        Whether the piece is the whole table.
+
+    Returns
+    -------
+    column : str
+    answers : dict of str to ndarray
+    states : dict of str to StateTable
+    """
+    values, there = (np.zeros(len(frame), np.int8), None) if column == "*" else numbers(frame, column, wanted)
+    if column != "*" and is_time(frame[column].dtype):
+        tables.times[column] = time_type(frame[column])
+        if there is not None and not tables.skipna:
+            raise ValueError(f"column {column!r} has missing dates; skipna=False is for numbers")
+    hard, answers = {family(name) for name in wanted} & {"quantile", "nunique"}, {}
+    if hard:
+        with tables.one_at_a_time:    # these copy the column
+            answers = exact_answers(codes, len(keys), values, there, wanted, tables.skipna) if whole else {}
+            for kind in () if whole else hard:
+                collected = tables.collected.setdefault((column, kind), Collected(kind, tables.skipna))
+                collected.add(np.where(codes >= 0, keys[codes], -1), values, there)
+    wanted = [name for name in wanted if family(name) not in ("quantile", "nunique")]
+    if {"min", "max"} & set(wanted) and values.dtype.kind in "iu":
+        wanted = [*wanted, "count"]    # says which groups have no value
+    return column, answers, without_empty(column_states(codes, keys, values, there, wanted, tables.skipna, offset)) if wanted else {}
