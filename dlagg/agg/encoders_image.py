@@ -36,7 +36,7 @@ def stacked(column, shape=None):
 
     Returns
     -------
-    block : ndarray of float32, shape (n_rows, *shape)
+    block : ndarray of float32, shape (n_rows, ...)
         Zeros where the cell is missing.
     missing : ndarray of bool, shape (n_rows,)
 
