@@ -199,6 +199,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': 'dlagg', 'g
                                                                                       'dlagg/agg/estimator.py'),
                                      'dlagg.agg.estimator._Keeps.explain': ( '4_agg/estimator.html#_keeps.explain',
                                                                              'dlagg/agg/estimator.py'),
+                                     'dlagg.agg.estimator._Keeps.get_feature_names_out': ( '4_agg/estimator.html#_keeps.get_feature_names_out',
+                                                                                           'dlagg/agg/estimator.py'),
                                      'dlagg.agg.estimator._Keeps.load': ('4_agg/estimator.html#_keeps.load', 'dlagg/agg/estimator.py'),
                                      'dlagg.agg.estimator._Keeps.save': ('4_agg/estimator.html#_keeps.save', 'dlagg/agg/estimator.py'),
                                      'dlagg.agg.estimator._Keeps.transform': ( '4_agg/estimator.html#_keeps.transform',

@@ -21,6 +21,7 @@ exclude_patterns = ["**/.ipynb_checkpoints", "**/*.tmp", "**/*.toml", "**/*.md"]
 # Notebooks: the stored outputs are shown; nothing is run.
 nb_execution_mode = "off"
 nb_merge_streams = True
+nb_render_markdown_format = "myst"    # tables in outputs
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist", "attrs_inline", "html_image"]
 myst_heading_anchors = 4
 myst_dmath_double_inline = True
