@@ -39,7 +39,7 @@ def _rows_of(model, events, key):
         raise KeyError(f"no row has the key {key!r}; the first row has {events[names].iloc[0].tolist()}")
     return events[mine], events[~mine]
 
-# %% ../../nbs/4_agg/06_explain.ipynb #296be9f2
+# %% ../../nbs/4_agg/06_explain.ipynb #0553f442
 def explain_group(model, events, key, outcome=None, method="auto", features="auto", baseline="nobody", budget=None, random_state=0):
     """Which rows made a group's prediction what it is.
 
@@ -59,7 +59,7 @@ def explain_group(model, events, key, outcome=None, method="auto", features="aut
     baseline : {"nobody", "others"}
         Absent rows are not there, or replaced by rows of other groups of `events` (the mean over 8 draws).
     budget : int, optional
-        About how many coalitions Shapley values may cost; default 8192 where states are merged, otherwise 1024, fewer for large groups.
+        About how many coalitions Shapley values may cost; default 32,768 where states are merged, otherwise 2048, fewer for large groups.
     random_state : int, default 0
 
     Returns

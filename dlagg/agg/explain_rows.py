@@ -52,7 +52,7 @@ def game_of(model, own, merged, empty, Z, others=None, draws=8, rng=None):
     rows, B = standins_of(model, others, len(own), draws, rng)
     return StandInGame(model, Z, B) if merged else RerunGame(model, own, empty, rows)
 
-# %% ../../nbs/4_agg/06_explain_rows.ipynb #62743d81
+# %% ../../nbs/4_agg/06_explain_rows.ipynb #4be54978
 def shares_of(game, method, Z, budget, rng):
     "Shares of the rows of a game, and the block of each row (None where no rows were put together)."
     n, merged, draws = game.n, isinstance(game, MergedGame), getattr(game, "draws", 0) or 1
@@ -63,7 +63,7 @@ def shares_of(game, method, Z, budget, rng):
         return Shares(full - rest, np.zeros(n), baseline, full, n + 2), None
     if n > MOST_PLAYERS["merged" if merged else "again"]:
         return block_shapley(game.value, Z, 32, budget or int(np.clip((20_000_000 if merged else 4_000_000) // (n * draws), 256, 1024)), rng)
-    return shapley(game.value, n, budget or (8192 if merged else 1024) // min(draws, 8), rng, game.walk if merged else None), None
+    return shapley(game.value, n, budget or (32_768 if merged else 2048) // min(draws, 8), rng, game.walk if merged else None), None
 
 
 def _left_out(game):
@@ -71,7 +71,7 @@ def _left_out(game):
     v = game.without()
     return game.read(v, lambda: game.answers(v, np.full(game.n, game.n - 1)))
 
-# %% ../../nbs/4_agg/06_explain_rows.ipynb #16fe71bf
+# %% ../../nbs/4_agg/06_explain_rows.ipynb #736bce76
 def row_shares(model, own, outcome=None, method="auto", features="auto", budget=None, random_state=0, others=None, n_draws=8):
     """What each row of one group contributes.
 
@@ -86,7 +86,7 @@ def row_shares(model, own, outcome=None, method="auto", features="auto", budget=
     method : {"auto", "leave_one_out", "shapley"}
     features : {"auto", "kept", "again"}
     budget : int, optional
-        About how many coalitions Shapley values may cost; default 8192 where states are merged, otherwise 1024, fewer for large groups.
+        About how many coalitions Shapley values may cost; default 32,768 where states are merged, otherwise 2048, fewer for large groups.
     random_state : int, default 0
     others : DataFrame, optional
         Rows of other groups, with keys: absent rows are replaced by some of them. Default: absent rows are simply not there.
