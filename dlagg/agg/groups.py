@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['group_aggregate', 'check_columns', 'key_codes']
 
-# %% ../../nbs/4_agg/02_groups.ipynb #64451141
+# %% ../../nbs/4_agg/02_groups.ipynb #5f2654cc
 import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -15,19 +15,20 @@ import numpy as np
 import pandas as pd
 
 from .groups_collect import collected_answers
-from .groups_columns import as_times, family, merged_in_order, one_column, plan_of, statistic
+from .groups_columns import family, merged_in_order, one_column, plan_of, statistic
 from .groups_keys import Numbering, check_columns, every_key, key_codes, key_names
 from .groups_sources import pieces
 
 _all_ = ["check_columns", "key_codes"]
 
-# %% ../../nbs/4_agg/02_groups.ipynb #2937ff05
+# %% ../../nbs/4_agg/02_groups.ipynb #62e04445
 class _Tables:
     "State tables by column and family, merged in the order they came."
 
     def __init__(self, skipna):
         self.skipna, self.tables, self.waiting, self.one_at_a_time = skipna, {}, {}, Lock()
-        self.answers, self.collected, self.times = {}, {}, {}    # exact answers of a whole table; values of a stream; columns of dates
+        self.answers, self.collected = {}, {}      # exact answers of a whole table; values of a stream
+        self.words, self.back = {}, {}             # columns of words and dates, and the way back from numbers
 
     def add(self, column, new):
         "Keep the states of a piece; merge when as many wait as the table has."
@@ -56,7 +57,7 @@ def _update(tables, frame, numbering, plan, whole):
             tables.add(column, new)
             tables.answers |= {(column, name): answer for name, answer in answers.items()}
 
-# %% ../../nbs/4_agg/02_groups.ipynb #1fc8c173
+# %% ../../nbs/4_agg/02_groups.ipynb #f6aa6d87
 def _answer(tables, column, name, codes, g, ddof, empty):
     "The answer of one statistic for the groups `codes`; -1 stands for a group without rows."
     state, kind = statistic(name, tables.skipna, ddof), family(name)
@@ -66,10 +67,10 @@ def _answer(tables, column, name, codes, g, ddof, empty):
         neutral = 0 if name == "nunique" else np.nan if empty is None else empty
         return answers[codes] if (codes >= 0).all() else np.where(codes >= 0, answers[codes], neutral)
     table = tables.settle(column, kind)
-    if column in tables.times and name in ("min", "max", "first", "last"):
+    if column in tables.back and name in ("min", "max", "first", "last"):
         ticks, there = np.zeros(len(codes), np.int64), np.isin(codes, table.keys)
         ticks[there] = state.finish(table, codes[there])[:, 0]
-        return as_times(ticks, there, tables.times[column])
+        return tables.back[column](ticks, there)
     return state.finish(table, codes, empty)[:, 0]
 
 # %% ../../nbs/4_agg/02_groups.ipynb #0e955848
@@ -86,7 +87,7 @@ def _finished(tables, keys, plan, ddof, groups, empty):
     frame = pd.DataFrame(out, index=index)
     return frame if groups is not None or index.is_monotonic_increasing else frame.sort_index()
 
-# %% ../../nbs/4_agg/02_groups.ipynb #c26851b3
+# %% ../../nbs/4_agg/02_groups.ipynb #d40dc12c
 def group_aggregate(table, by, aggregations=("count", "sum", "mean", "std", "min", "max"), *, dropna=True, skipna=True, ddof=1,
                     observed=True, groups=None, empty=None, batch_size=262_144):
     """Statistics of each group, through mergeable states.
@@ -102,7 +103,8 @@ def group_aggregate(table, by, aggregations=("count", "sum", "mean", "std", "min
     aggregations : dict, str or list, default count, sum, mean, std, min and max
         `{"price": ["mean", "quantile:0.9"], "*": ["count"]}`, or names for every numeric column. Names: count, sum, min, max,
         mean, var, std, skew, kurt, median, quantile:q, nunique, first, last, prod, vpa, logsumexp, power:p. `"*"` counts rows.
-        Columns of dates and durations have min, max, first, last, count and nunique, columns of text count and nunique.
+        Columns of dates and durations have min, max, first, last, count and nunique; those of text and anything else first, last,
+        count and nunique.
     dropna : bool, default True
         Leave out rows without a key, with a counted warning; False makes them a group.
     skipna : bool, default True

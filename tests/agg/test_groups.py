@@ -103,7 +103,7 @@ def typed_rows():
 
 
 WANTED = {"x": SIMPLE, "i": ["sum", "min", "prod"], "hole": ["sum", "mean", "min", "nunique"], "flag": ["sum", "mean", "count"], "when": ["min", "max", "first", "nunique", "count"],
-          "cents": ["sum", "mean", "max"], "word": ["nunique", "count"], "*": "count"}
+          "cents": ["sum", "mean", "max"], "word": ["nunique", "count", "first", "last"], "*": "count"}
 SOURCES = {
     "arrow": lambda table, folder: table,
     "reader": lambda table, folder: pa.RecordBatchReader.from_batches(table.schema, table.to_batches(max_chunksize=333)),
@@ -449,13 +449,13 @@ def test_pandas_arrow_types():
     (lambda: rows(5).x, "k", {"x": "mean"}, TypeError, "got Series"),
     (lambda: {"k": [1]}, "k", {"x": "mean"}, TypeError, "got dict"),
     (lambda: rows(5).assign(t=pd.Timestamp("2026-01-01")), "k", {"t": "mean"}, TypeError, "mean takes numbers"),
-    (lambda: rows(5).assign(t=[pd.NaT] * 4 + [pd.Timestamp("2026-01-01")]), "k", {"t": "max"}, ValueError, "missing dates"),
+    (lambda: rows(5).assign(t=[pd.NaT] * 4 + [pd.Timestamp("2026-01-01")]), "k", {"t": "max"}, ValueError, "no numbers"),
     (lambda: rows(5).assign(x=[[1]] * 5), "k", {"x": "nunique"}, TypeError, "cannot be hashed"),
     (lambda: pa.table({"k": pa.nulls(3), "x": [1, 2, 3]}), "k", {"x": "sum"}, ValueError, "no row has a key"),
 ])
 def test_more_refusals(source, by, wanted, error, says):
     with pytest.raises(error, match=says):
-        group_aggregate(source(), by, wanted, skipna=says != "missing dates")
+        group_aggregate(source(), by, wanted, skipna=says != "no numbers")
 
 
 @pytest.mark.parametrize("first, second, expected", [
@@ -474,3 +474,19 @@ def test_files_that_differ(first, second, expected, tmp_path):
         else:
             with pytest.raises(ValueError, match=expected):
                 group_aggregate(source, "k", {"x": "sum"})
+
+
+@pytest.mark.parametrize("kind", ["words", "things", "categories"])
+def test_the_first_and_last_of_anything(kind):
+    values = {"words": ["b", None, "a", "c", None], "things": [(1, 2), None, datetime.date(2026, 1, 1), "x", None], "categories": pd.Categorical(["b", None, "a", "c", None])}[kind]
+    frame = pd.DataFrame({"k": [1, 2, 1, 2, 3], "w": pd.Series(values, dtype=object if kind == "things" else None)})
+    names = ["first", "last", "count", "nunique"]
+    theirs = by_pandas(frame, "k", ["w"], names)
+    ours = group_aggregate(frame, "k", {"w": names})
+    plain = [frame.astype(object).where(frame.notna(), None) for frame in (ours, theirs)]
+    pd.testing.assert_frame_equal(*plain)
+    if kind != "things":
+        again = streamed(frame, 2, "k", {"w": names})
+        pd.testing.assert_frame_equal(again.astype(object).where(again.notna(), None), plain[0])
+    gone = group_aggregate(frame, "k", {"w": names}, groups=[9, 1])
+    assert pd.isna(gone.first_w[9]) and gone.count_w[9] == 0 and gone.first_w[1] == frame.w[0]
