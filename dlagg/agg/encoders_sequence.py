@@ -25,12 +25,12 @@ def _order_column(frame, schema, time):
         raise ValueError(f"time={time!r} holds {frame[time].dtype}; rows are ordered by dates or numbers")
     return time
 
-# %% ../../nbs/4_agg/04_encoders_sequence.ipynb #08dc1582
+# %% ../../nbs/4_agg/04_encoders_sequence.ipynb #e01a0815
 class SequenceEncoder(TabularEncoder):
     """Rows of a group in the order of time, read by a recurrent network; the vector of a row is the state after it.
 
     Of a group with more than `max_rows` rows, training reads the last `max_rows`, without gaps (a random sample would tear the
-    sequence apart).
+    sequence apart). Training waits twice `patience` epochs for progress, for recurrent networks start slowly.
 
     Parameters
     ----------

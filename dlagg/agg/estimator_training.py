@@ -157,7 +157,7 @@ def halves(rows, groups, most, rng, n_pad, **least):
     batch["real"] = np.tile(np.arange(half) < len(groups), 2).astype(np.float32)
     return batch, batch["real"], batch["real"]
 
-# %% ../../nbs/4_agg/05_estimator_training.ipynb #38d4e7cb
+# %% ../../nbs/4_agg/05_estimator_training.ipynb #29cf35b1
 class Trainer:
     """Trains a GroupModel on batches of groups, with early stopping on held-out groups.
 
@@ -206,7 +206,8 @@ class Trainer:
 
     def fit(self, rows, train, held, target=None, weight=None, report=lambda epoch: None):
         "Train; returns self. `train` and `held` number the groups; `report` is called with each epoch's record."
-        best, best_loss, patience = None, np.inf, self.settings["patience"]
+        most = self.settings["patience"] * (2 if rows.contextual else 1)    # a recurrent network sits on a plateau before it learns
+        best, best_loss, patience = None, np.inf, most
         for epoch in range(self.settings["epochs"]):
             order = self.rng.permutation(train)
             losses = [(self.model.train_on_batch(x, y, w), w.sum()) for x, y, w in self.batches(rows, order, target, weight, self.rng)]
@@ -215,7 +216,7 @@ class Trainer:
                 still = np.random.default_rng(0)    # the same samples and halves every epoch
                 record["val_loss"] = _mean([(self.model.test_on_batch(x, y, w), w.sum()) for x, y, w in self.batches(rows, held, target, weight, still)])
                 if record["val_loss"] < best_loss - 1e-4:
-                    best, best_loss, patience = self.model.get_weights(), record["val_loss"], self.settings["patience"] + 1
+                    best, best_loss, patience = self.model.get_weights(), record["val_loss"], most + 1
                 patience -= 1
             self.history.append(record)
             report(record)
