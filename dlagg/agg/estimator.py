@@ -87,7 +87,7 @@ class _Answers(_Pieces):
         measure = accuracy_score if self.task == "classification" else r2_score
         return float(measure(target.to_numpy()[at[at >= 0]], guess.to_numpy()[at >= 0]))
 
-# %% ../../nbs/4_agg/05_estimator.ipynb #351acf0e
+# %% ../../nbs/4_agg/05_estimator.ipynb #b0a38a6c
 class _Keeps(_Answers):
     "The methods of DeepAggregator that transform, explain, save and load."
 
@@ -109,6 +109,12 @@ class _Keeps(_Answers):
             return self._by_key(events, learned, classic=classic, plan=plan)
         written(self._pieces(events, lambda note: warnings.warn(note, UserWarning, stacklevel=2), classic, plan), learned, to)
         return to
+
+    def get_feature_names_out(self, input_features=None):
+        "Names of the columns of `transform`."
+        self._need(self.task, "get_feature_names_out")
+        classic = ["count", *(f"{statistic}_{c}" for c in self.classic_ for statistic in ("mean", "std", "min", "max", "sum"))]
+        return np.array([*self.vector_names_, *classic], dtype=object)
 
     def explain(self, events, key, outcome=None):
         "Rows of one group, ranked by what each contributed to the probability of `outcome`; see `explain_group`."

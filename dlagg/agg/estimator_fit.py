@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['fit_model', 'build', 'restore', 'apply_rows', 'probabilities', 'classic_columns']
 
-# %% ../../nbs/4_agg/05_estimator_fit.ipynb #422be46d
+# %% ../../nbs/4_agg/05_estimator_fit.ipynb #8bed9ad1
 import sys
 import warnings
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from scipy.special import softmax
 
 from .encoders import encoder_of
 from .estimator_batches import GroupedRows, batch_of, cut, group_order, sampled
-from .estimator_stream import is_stream
+from .estimator_stream import check_spans, is_stream
 from .estimator_target import checked_target, table_of, hold_out, learnable, match, training_table, weights_of
 from .estimator_training import Trainer, build_model, seeded
 from .groups import group_aggregate
@@ -168,10 +168,11 @@ def restore(model, encoder, classes, fitted, weights):
     model.model_.set_weights(weights)
     return model
 
-# %% ../../nbs/4_agg/05_estimator_fit.ipynb #0c136ea8
+# %% ../../nbs/4_agg/05_estimator_fit.ipynb #080cf474
 def apply_rows(model, events, codes, n_groups):
     "Pooled vectors (n_groups, d) and answers of the head (n_groups, outputs) of rows in memory."
     check_columns(events, model.encoder_.schema_, "the model was fitted on other columns")
+    check_spans(model, events)
     rows = _grouped(model, events[list(model.encoder_.schema_)], codes, n_groups)
     pooled = np.empty((n_groups, len(model.vector_names_)), np.float32)
     answer = np.empty((n_groups, model.model_.answer.units), np.float32)

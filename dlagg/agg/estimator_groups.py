@@ -232,12 +232,12 @@ class Groups(_Sequence):
             (say or (lambda text: warnings.warn(text, stacklevel=3)))(f"{int((at < 0).sum()):,} of {len(at):,} groups have no target and are left out")
         return self[at >= 0], target.iloc[at[at >= 0]]
 
-# %% ../../nbs/4_agg/05_estimator_groups.ipynb #a0cbd0e3
+# %% ../../nbs/4_agg/05_estimator_groups.ipynb #a5fa3df0
 def checked_target(target):
     "The target by key without missing values. TypeError where it is no Series, ValueError where a key comes twice."
     if not isinstance(target, pd.Series):
         raise TypeError(f"target is {type(target).__name__}; it must be a pandas Series indexed by the key")
     if target.index.has_duplicates:
-        twice = target.index[target.index.duplicated()][0]
+        twice = target.index[target.index.duplicated()].tolist()[0]
         raise ValueError(f"target has more than one value for the key {twice!r}; keep one a key")
     return target.dropna()
