@@ -157,7 +157,7 @@ def halves(rows, groups, most, rng, n_pad, **least):
     batch["real"] = np.tile(np.arange(half) < len(groups), 2).astype(np.float32)
     return batch, batch["real"], batch["real"]
 
-# %% ../../nbs/4_agg/05_estimator_training.ipynb #29cf35b1
+# %% ../../nbs/4_agg/05_estimator_training.ipynb #4ca1a6b6
 class Trainer:
     """Trains a GroupModel on batches of groups, with early stopping on held-out groups.
 
@@ -226,7 +226,7 @@ class Trainer:
             self.model.set_weights(best)
         return self
 
-
+# %% ../../nbs/4_agg/05_estimator_training.ipynb #8dcec6d1
 def _mean(losses):
     "The mean of (loss, weight) pairs, or an error where training ran away."
     mean = float(np.average([float(loss) for loss, _ in losses], weights=[weight for _, weight in losses]))
