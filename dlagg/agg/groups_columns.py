@@ -172,7 +172,7 @@ def merger(kind, table, skipna):
         return Moments(skipna) if "M4" in table.parts else Mean(skipna)
     return statistic(kind if kind != "quantile" else "median", skipna)
 
-# %% ../../nbs/4_agg/02_groups_columns.ipynb #b2ce43cd
+# %% ../../nbs/4_agg/02_groups_columns.ipynb #76f02149
 def merged_in_order(kind, tables, skipna):
     "One table of a family from several, which come in the order of their rows."
     if kind not in ("first", "last"):
@@ -180,7 +180,7 @@ def merged_in_order(kind, tables, skipna):
     keys = np.concatenate([table.keys for table in tables])
     order = np.argsort(keys, kind="stable")
     changes = np.diff(keys[order]) != 0
-    at = np.flatnonzero(np.r_[True, changes] if kind == "first" else np.r_[changes, True])
+    at = np.flatnonzero((np.r_[True, changes] if kind == "first" else np.r_[changes, True])[:len(keys)])
     pick = order[at]
     return StateTable(keys[pick], {part: np.concatenate([table.parts[part] for table in tables])[pick] for part in tables[0].parts})
 

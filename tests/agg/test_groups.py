@@ -490,3 +490,8 @@ def test_the_first_and_last_of_anything(kind):
         pd.testing.assert_frame_equal(again.astype(object).where(again.notna(), None), plain[0])
     gone = group_aggregate(frame, "k", {"w": names}, groups=[9, 1])
     assert pd.isna(gone.first_w[9]) and gone.count_w[9] == 0 and gone.first_w[1] == frame.w[0]
+
+
+def test_a_stream_without_a_single_value():
+    frame = pd.DataFrame({"k": [0, 0, 1], "x": [np.nan] * 3})
+    same(streamed(frame, 1, "k", {"x": EVERY}).astype(float), every_statistic(frame, "k", ["x"]))
