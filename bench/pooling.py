@@ -2,7 +2,8 @@
 
 One million rows of 64 columns in ragged groups. Each contestant runs in a process of its own (their thread pools disturb each other), in turns. Writes
 bench/results/pooling.json: seconds of the fastest run, by the clock and of CPU time (which other programs on the
-machine disturb less), the ratio theirs / ours (over 1: ours is faster), and whether the pooled values agree.
+machine disturb less), the ratio theirs / ours (over 1: ours is faster), and whether the pooled values agree. Ours and torch_geometric run a second time with
+memory in huge pages (GLIBC_TUNABLES, the same for both; Linux): arrays of 256 MB are made anew in every step, and in small pages that is a fifth of the time.
 BENCH_PYTHON may name a Python that has torch, torch_geometric, jax and keras, if this one has not.
 
 - ours: `AttentionPooling(64)`, jitted, gradients for rows and weights;
@@ -108,19 +109,26 @@ def contestant(name, n, groups, repeat):
     print(json.dumps({"seconds": seconds, "cpu": cpu, "value": value}))
 
 
-def race(n, groups, repeat, turns):
+def race(n, groups, repeat, turns, names=NAMES, **environment):
     "Seconds and value of every contestant, in turns of `repeat` steps each."
-    found = {name: {"seconds": [], "cpu": [], "value": None} for name in NAMES}
+    found = {name: {"seconds": [], "cpu": [], "value": None} for name in names}
     python, here = os.environ.get("BENCH_PYTHON", sys.executable), str(Path(__file__).parents[1])
     for _ in range(turns):
-        for name in NAMES:
+        for name in names:
             with tempfile.TemporaryFile("w+") as out:
                 subprocess.run([python, "-m", "bench.pooling", "--contestant", name, str(n), str(groups), str(repeat)], check=True, stdout=out, cwd=here,
-                               env={**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": here})
+                               env={**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": here, **environment})
                 out.seek(0)
                 one = json.loads(out.read().splitlines()[-1])
             found[name] = {**{what: found[name][what] + one[what] for what in ("seconds", "cpu")}, "value": one["value"]}
     return found
+
+
+def summary(found):
+    "The fastest of each, and the ratios to ours."
+    best, cpu = ({name: min(one[what]) for name, one in found.items()} for what in ("seconds", "cpu"))
+    ratio, cpu_ratio = ({name: time[name] / time["ours"] for name in found if name != "ours"} for time in (best, cpu))
+    return {"seconds": best, "cpu_seconds": cpu, "ratio": ratio, "cpu_ratio": cpu_ratio}
 
 
 def main():
@@ -131,19 +139,19 @@ def main():
     if args.contestant:
         return contestant(args.contestant[0], *map(int, args.contestant[1:]))
     n, groups = (100_000, 2000) if args.quick else (1_000_000, 20_000)
-    found = race(n, groups, 3, 1)
-    best = {name: min(one["seconds"]) for name, one in found.items()}
-    cpu = {name: min(one["cpu"]) for name, one in found.items()}
-    ratio, cpu_ratio = ({name: time[name] / time["ours"] for name in NAMES[1:]} for time in (best, cpu))
+    found = race(n, groups, 3, 1 if args.quick else 3)
+    huge = summary(race(n, groups, 3, 1 if args.quick else 3, NAMES[:2], GLIBC_TUNABLES="glibc.malloc.hugetlb=1"))
+    best, cpu, ratio, cpu_ratio = summary(found).values()
     gap = abs(found["ours"]["value"] / found["torch_geometric"]["value"] - 1)
     for name in NAMES:
         extra = f"   ratio {ratio[name]:.2f}, of CPU time {cpu_ratio[name]:.2f}" if name in ratio else ""
         print(f"{name:17} {best[name]:.3f} s, CPU {cpu[name]:.3f} s{extra}")
+    print(f"in huge pages: torch_geometric ratio {huge['ratio']['torch_geometric']:.2f}, of CPU time {huge['cpu_ratio']['torch_geometric']:.2f}")
     print(f"the squared sums of ours and torch_geometric's pooled values differ by {gap:.1e}")
     if not args.quick:
         from dlagg.course.home import writing    # here: the contestants' Python may lack what the package needs
         record = {"date": time.strftime("%Y-%m-%d", time.gmtime()), "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", "rows": n, "columns": 64, "groups": groups,
-                  "seconds": best, "cpu_seconds": cpu, "ratio": ratio, "cpu_ratio": cpu_ratio, "value_difference": gap,
+                  "seconds": best, "cpu_seconds": cpu, "ratio": ratio, "cpu_ratio": cpu_ratio, "value_difference": gap, "huge_pages": huge,
                   "all_seconds": {name: one["seconds"] for name, one in found.items()}}
         with writing(RESULTS) as draft:
             draft.write_text(json.dumps(record, indent=1) + "\n")
