@@ -141,7 +141,7 @@ class _Keeps(_Answers):
         tags.input_tags.two_d_array, tags.input_tags.allow_nan, tags.input_tags.string = False, True, True
         return tags
 
-# %% ../../nbs/4_agg/05_estimator.ipynb #f5d637f2
+# %% ../../nbs/4_agg/05_estimator.ipynb #7507dae9
 class DeepAggregator(_Keeps, BaseEstimator):
     """Learned aggregation of a long table: rows are encoded, pooled by key, and answered, all trained together.
 
@@ -153,8 +153,9 @@ class DeepAggregator(_Keeps, BaseEstimator):
         See `pooling_layer`.
     task : {"classification", "regression", None}
         None learns without a target, by contrasting two halves of each group.
-    encoder : {"tabular", None} or Encoder
-        None pools the standardised numbers themselves, with nothing learned before.
+    encoder : {"tabular", "sequence", "image", "autoencoder", None}, Encoder, or Keras model or layer, default "tabular"
+        See `encoder_of`. "sequence" reads the rows of a group in order of time; "autoencoder" first learns to rebuild rows, which with
+        `task=None` is all the training; None pools the standardised numbers themselves, with nothing learned before.
     columns : list of str, optional
         Columns to learn from; default all but the key.
     hidden : tuple of int, default (64, 32)
