@@ -295,7 +295,7 @@ def exact_answers(codes, g, values, there, wanted, skipna=True):
             answers[name][spoilt] = np.nan
     return answers
 
-# %% ../../nbs/4_agg/02_groups_columns.ipynb #7638ba1e
+# %% ../../nbs/4_agg/02_groups_columns.ipynb #2024338c
 def _values(tables, series, column, wanted):
     "`numbers`, and in `tables.back` how to make dates and words of numbers again."
     if is_other(_as_decimal(series)) and {"first", "last"} & set(wanted):
@@ -341,7 +341,7 @@ def one_column(tables, frame, column, wanted, codes, keys, offset, whole):
             answers = exact_answers(codes, len(keys), values, there, wanted, tables.skipna) if whole else {}
             for kind in () if whole else hard:
                 collected = tables.collected.setdefault((column, kind), Collected(kind, tables.skipna))
-                collected.add(np.where(codes >= 0, keys[codes], -1), values, there)
+                collected.add(np.r_[keys, -1][codes], values, there)    # the last place serves the code -1
     wanted = [name for name in wanted if family(name) not in ("quantile", "nunique")]
     if {"min", "max"} & set(wanted) and values.dtype.kind in "iu":
         wanted = [*wanted, "count"]    # says which groups have no value

@@ -495,3 +495,38 @@ def test_the_first_and_last_of_anything(kind):
 def test_a_stream_without_a_single_value():
     frame = pd.DataFrame({"k": [0, 0, 1], "x": [np.nan] * 3})
     same(streamed(frame, 1, "k", {"x": EVERY}).astype(float), every_statistic(frame, "k", ["x"]))
+
+
+def column_of(values, n):
+    return st.lists(values | st.none(), min_size=n, max_size=n)
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_pieces_give_the_answer_of_the_whole_for_every_type(data):
+    n = data.draw(st.integers(1, 20))
+    table = pa.table({
+        "k": pa.array(data.draw(column_of(st.integers(-2, 2), n)), pa.int64()), "w": pa.array(data.draw(column_of(st.sampled_from(["a", "b"]), n)), pa.string()),
+        "f": pa.array(data.draw(column_of(st.booleans(), n)), pa.bool_()), "i": pa.array(data.draw(column_of(st.integers(-2**40, 2**40), n)), pa.int64()),
+        "t": pa.array(data.draw(column_of(st.datetimes(datetime.datetime(1900, 1, 1), datetime.datetime(2200, 1, 1)), n)), pa.timestamp("us", "UTC")),
+        "c": pa.array(data.draw(column_of(st.decimals(-99, 99, places=2), n)), pa.decimal128(6, 2)), "d": pa.array(data.draw(column_of(st.sampled_from(["x", "y"]), n)), pa.string()).dictionary_encode()})
+    by = data.draw(st.sampled_from(["k", "w", "f", "d", "t", ["k", "w"], ["d", "f"]]))
+    ends = ["min", "max", "first", "last", "count", "nunique"]
+    wanted = {"i": [*ends, "sum", "mean", "std"], "f": ["sum", "mean"], "c": ["sum", "max"], "t": ends, "w": ["first", "last", "count", "nunique"], "d": ["last", "nunique"], "*": "count"}
+    dropna = data.draw(st.booleans())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* rows have no")
+        try:
+            whole = group_aggregate(table, by, wanted, dropna=dropna)
+        except ValueError as error:    # not a single key
+            assert "no row has a key" in str(error) and dropna
+            return
+        pieces = streamed(table, data.draw(st.integers(1, 6)), by, wanted, dropna=dropna)
+    pd.testing.assert_frame_equal(pieces, whole, check_exact=False, rtol=1e-12, atol=1e-9, check_index_type=False, check_column_type=False, check_dtype=False)
+
+
+def test_a_piece_without_a_single_key():
+    table = pa.table({"k": [1, None, None, 1], "x": [1.0, 2, 3, 4]})
+    with pytest.warns(UserWarning, match="2 of 4"):
+        ours = streamed(table, 1, "k", {"x": ["median", "nunique", "sum", "first", "last"]})
+    assert ours.iloc[0].tolist() == [2.5, 2, 5, 1, 4]
