@@ -87,7 +87,7 @@ class _Answers(_Pieces):
         measure = accuracy_score if self.task == "classification" else r2_score
         return float(measure(target.to_numpy()[at[at >= 0]], guess.to_numpy()[at >= 0]))
 
-# %% ../../nbs/4_agg/05_estimator.ipynb #b0a38a6c
+# %% ../../nbs/4_agg/05_estimator.ipynb #a11fcf4f
 class _Keeps(_Answers):
     "The methods of DeepAggregator that transform, explain, save and load."
 
@@ -116,10 +116,10 @@ class _Keeps(_Answers):
         classic = ["count", *(f"{statistic}_{c}" for c in self.classic_ for statistic in ("mean", "std", "min", "max", "sum"))]
         return np.array([*self.vector_names_, *classic], dtype=object)
 
-    def explain(self, events, key, outcome=None):
-        "Rows of one group, ranked by what each contributed to the probability of `outcome`; see `explain_group`."
+    def explain(self, events, key, outcome=None, **options):
+        "Rows of one group, ranked by what each contributed to the probability of `outcome`; `options` are those of `explain_group`."
         from dlagg.agg.explain import explain_group    # here, because explain builds on this module
-        return explain_group(self, table_of(events), key, outcome)
+        return explain_group(self, table_of(events), key, outcome, **options)
 
     def save(self, path):
         "Write the fitted model to a folder, whole or not at all: JSON and arrays, no pickle."

@@ -271,13 +271,14 @@ def _error(contest):
 def _said(contest, answer):
     return f"the model gave it a chance of {answer:.0%}" if contest.metric == "AUC" else f"the model said {answer if contest.metric == 'accuracy' else amount(answer)}"
 
-# %% ../../nbs/6_app/01_pipeline.ipynb #f1146b94
+# %% ../../nbs/6_app/01_pipeline.ipynb #6af26c1e
 def _tell(analysis, rows, most=5, columns=12):
     "The three stories."
     a = analysis
     shown = [c for c in a.model.encoder_.schema_ if not c.endswith(("_missing", "_outlier"))][:columns]     # what the model looked at
     for key, title in _worth_telling(a):
-        ranked = a.model.explain(rows, key, outcome=a.model.classes_[1] if a.contest and a.contest.metric == "AUC" else None)
+        outcome = a.model.classes_[1] if a.contest and a.contest.metric == "AUC" else None
+        ranked = a.model.explain(rows, key, outcome=outcome, method="leave_one_out")    # exact, and said in one sentence
         header = ["moves the answer by" if a.contest else "moves the vector by", *shown]
         first = ranked["contribution"].head(most)
         told = [[f"{moved:+.3f}", *map(_cell, row)] for moved, row in zip(first, rows.loc[first.index, shown].itertuples(index=False))]
