@@ -59,7 +59,7 @@ def _answers_to_learn(model, keys, target):
         model.scale_ = back
     return chosen, y, weight
 
-# %% ../../nbs/4_agg/05_estimator_fit.ipynb #df60da59
+# %% ../../nbs/4_agg/05_estimator_fit.ipynb #29e85789
 def _say_unmatched(model, no_target, no_rows):
     "Say how many keys are on one side only."
     if no_target:
@@ -92,7 +92,7 @@ def _train(model, events, codes, n_groups, train, held, y, weight, rng):
         model._say(f"{large:,} groups have more than max_rows={model.max_rows} rows; training reads {which}")
     build(model, rows.sizes[train])
     trainer = Trainer(model.model_, model.task, model.get_params(deep=False), rng)
-    with _progress(model) as report:
+    with _progress(model) as report, seeded(model.random_state):
         if not trainer.pretrain(model.encoder_, rows, train, held, report):
             trainer.fit(rows, train, held, y, weight, report)
     model.history_, model.n_shapes_ = pd.DataFrame(trainer.history), len(trainer.shapes)

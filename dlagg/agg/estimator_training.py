@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['GroupModel', 'GroupReader', 'InfoNCE', 'loss_of', 'build_model', 'seeded', 'supervised', 'halves', 'Trainer']
 
-# %% ../../nbs/4_agg/05_estimator_training.ipynb #2bf3af27
+# %% ../../nbs/4_agg/05_estimator_training.ipynb #d77840fa
 import random
+import sys
 from contextlib import contextmanager
 
 import keras
@@ -114,16 +115,29 @@ def build_model(encoder, settings, outputs, pooling):
     model.built = True
     return model, reader, width
 
-# %% ../../nbs/4_agg/05_estimator_training.ipynb #cfc7db7b
+# %% ../../nbs/4_agg/05_estimator_training.ipynb #3d46cba3
 @contextmanager
 def seeded(seed):
-    "Keras makes the same weights and dropout masks for the same seed; Python's own generator is put back afterwards."
+    "Keras makes the same weights and dropout masks for the same seed; the generators of Python and PyTorch are put back afterwards."
     before = random.getstate()
     random.seed(seed)
     try:
-        yield
+        with _torch_seeded(seed):
+            yield
     finally:
         random.setstate(before)
+
+
+@contextmanager
+def _torch_seeded(seed):
+    "On PyTorch, dropout draws from the generator that all share, whatever seed Keras gives it."
+    if keras.backend.backend() != "torch":
+        yield
+        return
+    torch = sys.modules["torch"]    # Keras has imported it; on other backends it need not be there
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 # %% ../../nbs/4_agg/05_estimator_training.ipynb #46f19be3
 def supervised(rows, groups, target, weight, most, rng, n_pad, **least):
