@@ -342,8 +342,8 @@ def whole_groups(ordered, by):
     if waiting:
         yield pd.concat(waiting, ignore_index=True)
 
-# %% ../../nbs/4_agg/05_estimator_stream.ipynb #8315fe0e
-def stream(model, source, in_memory, classic=None, plan="auto", size=65_536, memory=2 ** 30, say=lambda text: None):
+# %% ../../nbs/4_agg/05_estimator_stream.ipynb #a53d89a6
+def stream(model, source, in_memory, classic=None, plan="auto", size=65_536, memory=2 ** 30, sorting=2 ** 28, say=lambda text: None):
     """Yield the answers of a source that is read in batches.
 
     Parameters
@@ -358,7 +358,9 @@ def stream(model, source, in_memory, classic=None, plan="auto", size=65_536, mem
     size : int, default 65536
         Rows a batch.
     memory : int, default 2 ** 30
-        Bytes that sorting may take before it spills, and that states may take under "auto".
+        Bytes that states may take under "auto"; more are sorted.
+    sorting : int, default 2 ** 28
+        Bytes that sorting may take before it spills to disk.
     say : callable
         Receives a warning's text.
 
@@ -372,7 +374,7 @@ def stream(model, source, in_memory, classic=None, plan="auto", size=65_536, mem
         raise ValueError("plan='partial' reads the rows twice for classic=True, and an Arrow reader can be read once; take 'sorted', or classic=False")
     plan = choose(model, source, "sorted" if once and classic and plan == "auto" else plan, memory)
     if plan == "sorted":
-        for frame in whole_groups(ordered_frames(source, model.by, model.encoder_.schema_, size, memory, say), model.by):
+        for frame in whole_groups(ordered_frames(source, model.by, model.encoder_.schema_, size, sorting, say), model.by):
             pooled, answer, keys = in_memory(frame)
             yield Piece(keys, pooled, answer, classic and classic(frame, keys))
         return
