@@ -162,3 +162,9 @@ def test_the_contract_on_torch(torch_python):
 
 def test_the_estimator_on_torch(torch_python, tmp_path):
     process(torch_python, "torch", "-c", LEARNS, tmp_path / "model")
+
+
+def test_the_encoders_on_torch(torch_python):
+    "A recurrent, an image, a Keras and an autoencoder's layer: alone as in company, saved and loaded, the same seed twice, an order learned."
+    told = process(torch_python, "torch", "-m", "pytest", "-W", "ignore", "-p", "no:cacheprovider", "tests/agg/test_encoders.py", "-k", "company or saved or same_seed or learns")
+    assert int(re.search(r"(\d+) passed", told)[1]) > 30, told[-2000:]
