@@ -4,6 +4,15 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "apriori_bitsets": ["Apriori"],
+        "apriori_fpgrowth": ["FPGrowth"],
+        "apriori_network": ["plot_rules"],
+        "apriori_rules": ["SearchTooLarge"],
+        "linear_diagnostics": ["diagnostics", "plot_diagnostics"],
+        "linear_lasso": ["Lasso", "lasso_path"],
+        "linear_logistic": ["LogisticRegression"],
+        "linear_ols": ["LinearRegression"],
+        "linear_ridge": ["Ridge"],
         "kmeans": ["KMeans", "silhouette_samples"],
     },
 )
