@@ -29,6 +29,24 @@ def mirror():
     need(False, "a mirror of the public data sets (set DLAGG_MIRROR to a folder that has them)")
 
 
+@pytest.fixture(scope="session")
+def compiled_once(tmp_path_factory):
+    "JAX keeps what it has compiled during this run, so that many small fits of one shape compile once. Other backends have no such cache."
+    if os.environ.get("KERAS_BACKEND", "jax") != "jax":
+        yield
+        return
+    import jax
+    from jax.experimental.compilation_cache import compilation_cache
+    options = {"jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")), "jax_persistent_cache_min_compile_time_secs": 0, "jax_persistent_cache_min_entry_size_bytes": -1}
+    before = {name: getattr(jax.config, name) for name in options}
+    for values in (options, before):
+        for name, value in values.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+        if values is options:
+            yield
+
+
 def need(condition, what):
     "Skip a test whose requirement is missing; under CI a missing requirement is a failure."
     if not condition:

@@ -17,7 +17,7 @@ from conftest import ROOT
 from dlagg.agg import DeepAggregator
 from dlagg.agg.encoders import _NAMES as ENCODERS
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning"), pytest.mark.usefixtures("compiled_once")]
 TASKS = ["binary", "three classes", "regression", None]
 NAMES = [name for name in ("tabular", None, "sequence", "autoencoder") if name in ENCODERS]
 CASES = [(task, "tabular") for task in TASKS] + [("binary", name) for name in NAMES[1:]] + [(None, "sequence")]

@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from dlagg.agg import AttentionPooling, DeepAggregator, Groups, TabularEncoder
 from dlagg.agg.estimator_groups import by_key
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning"), pytest.mark.usefixtures("compiled_once")]
 
 
 def small(**options):

@@ -10,7 +10,7 @@ import pytest
 from dlagg.agg import AttentionPooling, DeepAggregator
 from dlagg.agg.estimator_stream import RowReader, choose, mergeable, number_of_groups, whole_groups
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning"), pytest.mark.usefixtures("compiled_once")]
 MERGEABLE = ["sum", "mean", "vpa", "max", "min", "std", "power_mean", "logsumexp", "softmax", "gated_attention", "deepsets", "pma", "netvlad", "pna", AttentionPooling(4, heads=2)]
 
 
