@@ -2,8 +2,8 @@
 
 One million rows of 64 columns in ragged groups. Each contestant runs in a process of its own (their thread pools disturb each other), in turns. Writes
 bench/results/pooling.json: seconds of the fastest run, by the clock and of CPU time (which other programs on the
-machine disturb less), the ratio theirs / ours (over 1: ours is faster), and whether the pooled values agree. Ours and torch_geometric run a second time with
-memory in huge pages (GLIBC_TUNABLES, the same for both; Linux): arrays of 256 MB are made anew in every step, and in small pages that is a fifth of the time.
+machine disturb less), the ratio theirs / ours (over 1: ours is faster), and whether the pooled values agree; the ratios of earlier runs are kept. Ours and torch_geometric run a second time with
+memory in huge pages (GLIBC_TUNABLES, the same for both; Linux): arrays of 256 MB are made anew in every step.
 BENCH_PYTHON may name a Python that has torch, torch_geometric, jax and keras, if this one has not.
 
 - ours: `AttentionPooling(64)`, jitted, gradients for rows and weights;
@@ -131,6 +131,14 @@ def summary(found):
     return {"seconds": best, "cpu_seconds": cpu, "ratio": ratio, "cpu_ratio": cpu_ratio}
 
 
+def earlier(path):
+    "What earlier runs found, kept short: on a shared machine one run says little, and the page of numbers goes by the quietest."
+    if not path.exists():
+        return []
+    last = json.loads(path.read_text())
+    return [*last.get("earlier", []), {key: last[key] for key in ("date", "machine", "seconds", "ratio", "cpu_ratio") if key in last}]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows, and nothing written")
@@ -153,6 +161,7 @@ def main():
         record = {"date": time.strftime("%Y-%m-%d", time.gmtime()), "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", "rows": n, "columns": 64, "groups": groups,
                   "seconds": best, "cpu_seconds": cpu, "ratio": ratio, "cpu_ratio": cpu_ratio, "value_difference": gap, "huge_pages": huge,
                   "all_seconds": {name: one["seconds"] for name, one in found.items()}}
+        record["earlier"] = earlier(RESULTS)
         with writing(RESULTS) as draft:
             draft.write_text(json.dumps(record, indent=1) + "\n")
 
