@@ -40,7 +40,7 @@ def copied(model):
         twin.set_weights(model.get_weights())
     return twin
 
-# %% ../../nbs/4_agg/04_encoders_keras.ipynb #dd7cb08b
+# %% ../../nbs/4_agg/04_encoders_keras.ipynb #0296d545
 class KerasEncoder(TabularEncoder):
     """A Keras model or layer of yours as the encoder.
 
@@ -55,7 +55,7 @@ class KerasEncoder(TabularEncoder):
     model : keras.Model or keras.layers.Layer
         What `keras.saving.serialize_keras_object` can describe; no Lambda layers with Python code.
     column : str, optional
-        A column of arrays to read instead of the table.
+        A column of arrays to read instead of the table. A missing array is read as zeros.
     max_one_hot : int, default 50
         Category columns with more values are left out.
 
