@@ -97,7 +97,28 @@ def _finish(starts, codes, labels):
     new, counts = _once(starts, codes, len(labels))
     return Baskets(new, codes[:new[-1]], labels, counts, int(len(codes) - new[-1]))
 
-# %% ../../nbs/2_mining/05_apriori_baskets.ipynb #a12c0705
+# %% ../../nbs/2_mining/05_apriori_baskets.ipynb #77a14be4
+def _numbered(flat):
+    "Numbers of the labels in a list, and the labels that they stand for."
+    if flat and type(flat[0]) is int:
+        try:
+            numbers = np.array(flat)
+        except (ValueError, TypeError):    # lists among them: the dictionary says it better
+            numbers = np.zeros(0)
+        if numbers.dtype == np.int64 and numbers.ndim == 1 and numbers.min() >= 0 and numbers.max() < 4 * len(flat) + 1000:
+            there = np.flatnonzero(np.bincount(numbers))
+            new = np.zeros(there[-1] + 1, np.int32)
+            new[there] = np.arange(len(there))
+            return new[numbers], there.tolist()
+    number = defaultdict()
+    number.default_factory = number.__len__    # a new label gets the next number
+    try:
+        codes = np.fromiter(map(number.__getitem__, flat), np.int32, len(flat))
+    except TypeError as error:
+        raise ValueError(f"items must be hashable (texts, numbers, tuples): {error}") from error
+    return codes, list(number)
+
+
 def _from_lists(baskets):
     "Baskets from an iterable of lists, tuples, sets, ..."
     baskets = list(baskets)
@@ -110,13 +131,7 @@ def _from_lists(baskets):
         baskets = [list(basket) for basket in baskets]
     starts = np.zeros(len(baskets) + 1, np.int64)
     np.cumsum(np.fromiter(map(len, baskets), np.int64, len(baskets)), out=starts[1:])
-    number = defaultdict()
-    number.default_factory = number.__len__    # a new label gets the next number
-    try:
-        codes = np.fromiter(map(number.__getitem__, chain.from_iterable(baskets)), np.int32, starts[-1])
-    except TypeError as error:
-        raise ValueError(f"items must be hashable (texts, numbers, tuples): {error}") from error
-    return _finish(starts, codes, list(number))
+    return _finish(starts, *_numbered(list(chain.from_iterable(baskets))))
 
 # %% ../../nbs/2_mining/05_apriori_baskets.ipynb #76a186a8
 def _column(frame, name, role):

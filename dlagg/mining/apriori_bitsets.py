@@ -108,7 +108,7 @@ def _narrow(bits, row, where, value):
             n += 1
     return n
 
-# %% ../../nbs/2_mining/05_apriori_bitsets.ipynb #44e92fe1
+# %% ../../nbs/2_mining/05_apriori_bitsets.ipynb #578688fb
 @compiled
 def _same_start(sets, i, j):
     "Whether two rows differ in the last place at most."
@@ -121,36 +121,50 @@ def _same_start(sets, i, j):
 @compiled
 def _count_last(bits, last, where, value, n):
     "In how many of the listed baskets the item `last` is."
-    total = np.uint64(0)
+    total = 0
     for w in range(n):
-        total += _popcount(bits[last, where[w]] & value[w])
-    return np.int64(total)
+        total += np.int64(_popcount(bits[last, where[w]] & value[w]))
+    return total
 
 
 @compiled
-def next_level(sets, bits, min_count, limit):
-    """From the frequent sets of one size, sorted, shape (m, k), those of the next: (sets, counts, candidates counted). Stops after `limit` candidates."""
-    m, k = sets.shape
-    where, value, probe = np.empty(bits.shape[1], np.int64), np.empty(bits.shape[1], np.uint64), np.empty(k, np.int32)
-    out, counts, found, tried = np.empty((m + 16, k + 1), np.int32), np.empty(m + 16, np.int64), 0, 0
-    for i in range(m):
+def _extend(sets, bits, min_count, limit, first, out, counts, where, value, probe):
+    "Fill `out` and `counts` from row `first` on, until the room may not do or `limit` candidates are counted: (next row, sets found, candidates counted)."
+    m, k, found, tried = sets.shape[0], sets.shape[1], 0, 0
+    for i in range(first, m):
+        end = i + 1
+        while end < m and _same_start(sets, i, end):
+            end += 1
+        if found + end - i > len(out):
+            return i, found, tried
         n = -1
-        for j in range(i + 1, m):
-            if not _same_start(sets, i, j):
-                break
-            if not _survives(sets, i, sets[j, k - 1], probe):
+        for j in range(i + 1, end):
+            last = sets[j, k - 1]
+            if not _survives(sets, i, last, probe):
                 continue
             if tried == limit:
-                return out[:found].copy(), counts[:found].copy(), limit + 1
+                return i, found, limit + 1
             n = _narrow(bits, sets[i], where, value) if n < 0 else n
             tried += 1
-            total = _count_last(bits, sets[j, k - 1], where, value, n)
+            total = _count_last(bits, last, where, value, n)
             if total >= min_count:
-                if found == len(out):    # full: twice the room
-                    out, counts = np.concatenate((out, np.empty_like(out))), np.concatenate((counts, np.empty_like(counts)))
-                out[found, :k], out[found, k], counts[found] = sets[i], sets[j, k - 1], total
+                for at in range(k):
+                    out[found, at] = sets[i, at]
+                out[found, k], counts[found] = last, total
                 found += 1
-    return out[:found].copy(), counts[:found].copy(), tried
+    return m, found, tried
+
+
+def next_level(sets, bits, min_count, limit):
+    """From the frequent sets of one size, sorted, shape (m, k), those of the next: (sets, counts, candidates counted), the last `limit + 1` if there are more."""
+    m, k = sets.shape
+    scratch = np.empty(bits.shape[1], np.int64), np.empty(bits.shape[1], np.uint64), np.empty(k, np.int32)
+    out, counts, parts, at, tried = np.empty((2 * m, k + 1), np.int32), np.empty(2 * m, np.int64), [], 0, 0
+    while at < m and tried <= limit:
+        at, found, more = _extend(sets, bits, min_count, limit - tried, at, out, counts, *scratch)
+        parts.append((out[:found].copy(), counts[:found].copy()))
+        tried += more
+    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]), tried
 
 # %% ../../nbs/2_mining/05_apriori_bitsets.ipynb #5654ae91
 def _check_pairs(counts, min_count, n, max_memory):
