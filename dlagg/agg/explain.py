@@ -6,7 +6,8 @@
 __all__ = ['explain_group', 'explain_vector', 'explain_columns', 'column_importance', 'contributions', 'kinds_of_rows',
            'leave_one_out', 'plot_explanation', 'plot_importance', 'plot_kinds', 'plot_waterfall']
 
-# %% ../../nbs/4_agg/06_explain.ipynb #a7aafe0c
+# %% ../../nbs/4_agg/06_explain.ipynb #568377e4
+#| code-fold: true
 import numpy as np
 import pandas as pd
 from sklearn.exceptions import NotFittedError
@@ -22,7 +23,8 @@ from .groups import check_columns
 
 _all_ = ["column_importance", "contributions", "kinds_of_rows", "leave_one_out", "plot_explanation", "plot_importance", "plot_kinds", "plot_waterfall"]
 
-# %% ../../nbs/4_agg/06_explain.ipynb #3e0818e5
+# %% ../../nbs/4_agg/06_explain.ipynb #eb246a85
+#| code-fold: true
 def _rows_of(model, events, key):
     "The rows of one group, and all other rows; KeyError where it has none."
     if not hasattr(model, "model_"):
@@ -94,7 +96,8 @@ def _ranked(found, own):
     table = pd.concat([found, own.rename(columns={c: f"row_{c}" for c in found.columns if c in own})], axis=1)
     return table.iloc[np.argsort(-np.abs(found["contribution"].to_numpy()), kind="stable")]
 
-# %% ../../nbs/4_agg/06_explain.ipynb #39099069
+# %% ../../nbs/4_agg/06_explain.ipynb #7075d455
+#| code-fold: true
 def explain_vector(model, events, key, budget=None, random_state=0):
     """Which rows made each component of a group's pooled vector.
 

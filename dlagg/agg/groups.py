@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['group_aggregate', 'check_columns', 'key_codes']
 
-# %% ../../nbs/4_agg/02_groups.ipynb #5f2654cc
+# %% ../../nbs/4_agg/02_groups.ipynb #d4b0c571
+#| code-fold: true
 import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from .groups_sources import pieces
 
 _all_ = ["check_columns", "key_codes"]
 
-# %% ../../nbs/4_agg/02_groups.ipynb #62e04445
+# %% ../../nbs/4_agg/02_groups.ipynb #348359ee
 class _Tables:
     "State tables by column and family, merged in the order they came."
 
@@ -36,7 +37,7 @@ class _Tables:
             waiting = self.waiting.setdefault((column, kind), [])
             waiting.append(table)
             old = self.tables.get((column, kind), ())
-            if sum(map(len, waiting)) > max(len(old), 1 << 18):
+            if sum(map(len, waiting)) > max(len(old), 2**18):
                 self.settle(column, kind)
 
     def settle(self, column, kind):
@@ -57,7 +58,8 @@ def _update(tables, frame, numbering, plan, whole):
             tables.add(column, new)
             tables.answers |= {(column, name): answer for name, answer in answers.items()}
 
-# %% ../../nbs/4_agg/02_groups.ipynb #f6aa6d87
+# %% ../../nbs/4_agg/02_groups.ipynb #42d5c473
+#| code-fold: true
 def _answer(tables, column, name, codes, g, ddof, empty):
     "The answer of one statistic for the groups `codes`; -1 stands for a group without rows."
     state, kind = statistic(name, tables.skipna, ddof), family(name)
@@ -73,7 +75,8 @@ def _answer(tables, column, name, codes, g, ddof, empty):
         return tables.back[column](ticks, there)
     return state.finish(table, codes, empty)[:, 0]
 
-# %% ../../nbs/4_agg/02_groups.ipynb #0e955848
+# %% ../../nbs/4_agg/02_groups.ipynb #2b60307f
+#| code-fold: true
 def _finished(tables, keys, plan, ddof, groups, empty):
     "The states as a frame: the keys sorted, or `groups` as they are."
     if groups is not None:
