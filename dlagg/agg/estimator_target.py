@@ -46,7 +46,7 @@ def _is_whole(value, least):
 def _is_number(value):
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool) and np.isfinite(value)
 
-# %% ../../nbs/4_agg/05_estimator_target.ipynb #f478ae3c
+# %% ../../nbs/4_agg/05_estimator_target.ipynb #56195937
 def table_of(events):
     "A pandas frame of what came."
     return events if isinstance(events, pd.DataFrame) else events.frame if isinstance(events, Groups) else read_table(events)
@@ -63,7 +63,7 @@ def rows_of(events, by, say):
         Receives the text of a warning where rows have no key.
     """
     if isinstance(events, Groups):
-        if events.by != by:
+        if key_names(events.by) != key_names(by):
             raise ValueError(f"the Groups were made by {events.by!r}, this model has by={by!r}")
         return events.rows()
     events = table_of(events)
@@ -72,14 +72,15 @@ def rows_of(events, by, say):
 
 def training_table(events, target, model):
     "Rows, numbers of groups, keys, and the target by key; a stream is read down to the rows that have a target."
-    if is_stream(events) and not isinstance(events, Groups):
-        known = None if model.task is None else _series(target, events, None, None, model.by).dropna().index
-        columns = [model.columns] if isinstance(model.columns, str) else model.columns
-        events, others = training_rows(events, model.by, columns, known)
-        if others:
-            model._say(f"{others:,} keys of the rows have no target and are left out")
-    frame, codes, keys = rows_of(events, model.by, model._say)
-    return frame, codes, keys, None if model.task is None else _series(target, events, codes, keys, model.by)
+    if isinstance(events, Groups) or not is_stream(events):
+        frame, codes, keys = rows_of(events, model.by, model._say)
+        return frame, codes, keys, None if model.task is None else _series(target, events, codes, keys, model.by)
+    target = None if model.task is None else _series(target, events, None, None, model.by)
+    columns = [model.columns] if isinstance(model.columns, str) else model.columns
+    frame, others = training_rows(events, model.by, columns, None if target is None else target.dropna().index)
+    if others:
+        model._say(f"{others:,} keys of the rows have no target and are left out")
+    return (*rows_of(frame, model.by, model._say), target)
 
 # %% ../../nbs/4_agg/05_estimator_target.ipynb #391aace1
 def target_by_key(target, events, codes, keys, by):

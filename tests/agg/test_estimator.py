@@ -10,6 +10,7 @@ from sklearn.exceptions import NotFittedError
 from dlagg.agg.estimator import DeepAggregator
 
 warnings.filterwarnings("ignore", category=UserWarning)
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 def shop(n=300, seed=0):

@@ -152,6 +152,15 @@ def test_training_from_disk(fitted, path):
     pd.testing.assert_frame_equal(again.predict_proba(events), small().fit(events, part).predict_proba(events), atol=1e-6)
 
 
+def test_an_array_has_no_place_beside_a_stream(path, fitted):
+    with pytest.raises(TypeError, match="rows are streamed"):
+        small().fit(path, [0, 1])
+    events = pd.DataFrame({"k": np.arange(30) % 10, "x": np.random.default_rng(0).normal(size=30)})
+    events.to_parquet(path.with_name("thirty.parquet"))
+    model = small(pooling="mean").fit(path.with_name("thirty.parquet"), pd.Series(np.arange(30) % 2))    # 30 keys, 10 of them have rows; 30 rows
+    assert "20 keys of the target have no rows" in " ".join(model.notes_)
+
+
 def test_few_shapes_are_compiled(path, fitted):
     "One shape for full batches and one for the last, whatever the number of rows."
     model, events, _ = fitted
