@@ -19,7 +19,7 @@ from .estimator_groups import Groups
 from .estimator_stream import Piece, gathered, is_stream, stream, written
 from .estimator_target import check_options, table_of, match, rows_of, target_by_key
 
-# %% ../../nbs/4_agg/05_estimator.ipynb #d4a0d98a
+# %% ../../nbs/4_agg/05_estimator.ipynb #4e7472c8
 class _Pieces:
     "How every answer of DeepAggregator is made."
 
@@ -34,7 +34,7 @@ class _Pieces:
 
     def _in_memory(self, events, say):
         frame, codes, keys = rows_of(events, self.by, say)
-        return (*apply_rows(self, frame, codes, len(keys)), keys)
+        return (*apply_rows(self, frame, codes, len(keys), say), keys)
 
     def _by_key(self, events, wanted, **options):
         "`wanted(piece)` of all groups, sorted by key; what was left out is a warning."

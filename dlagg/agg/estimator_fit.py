@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['fit_model', 'build', 'restore', 'apply_rows', 'probabilities', 'classic_columns']
 
-# %% ../../nbs/4_agg/05_estimator_fit.ipynb #8bed9ad1
+# %% ../../nbs/4_agg/05_estimator_fit.ipynb #4c439ea8
 import sys
 import warnings
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.special import softmax
 
 from .encoders import encoder_of
-from .estimator_batches import GroupedRows, batch_of, cut, group_order, sampled
+from .estimator_batches import GroupedRows, batch_of, cut, group_order, rows_together, sampled
 from .estimator_stream import check_spans, is_stream
 from .estimator_target import checked_target, table_of, hold_out, learnable, match, training_table, weights_of
 from .estimator_training import Trainer, build_model, seeded
@@ -168,16 +168,19 @@ def restore(model, encoder, classes, fitted, weights):
     model.model_.set_weights(weights)
     return model
 
-# %% ../../nbs/4_agg/05_estimator_fit.ipynb #080cf474
-def apply_rows(model, events, codes, n_groups):
-    "Pooled vectors (n_groups, d) and answers of the head (n_groups, outputs) of rows in memory."
+# %% ../../nbs/4_agg/05_estimator_fit.ipynb #e1505b43
+def apply_rows(model, events, codes, n_groups, say=lambda text: None):
+    "Pooled vectors (n_groups, d) and answers of the head (n_groups, outputs) of rows in memory; `say` hears of groups that are sampled."
     check_columns(events, model.encoder_.schema_, "the model was fitted on other columns")
     check_spans(model, events)
     rows = _grouped(model, events[list(model.encoder_.schema_)], codes, n_groups)
     pooled = np.empty((n_groups, len(model.vector_names_)), np.float32)
     answer = np.empty((n_groups, model.model_.answer.units), np.float32)
-    for part in cut(rows.sizes, np.argsort(rows.sizes, kind="stable"), 1023, 32_768, rows.contextual):
-        at, ids = sampled(rows, part, None, None)
+    together, most = rows_together(model.model_.pooling.pairwise)
+    if most and (large := int((rows.sizes > most).sum())):
+        say(f"{large:,} groups have more than {most:,} rows, too many to compare in pairs; {most:,} of each are read (`inducing=` has no such limit)")
+    for part in cut(rows.sizes, np.argsort(rows.sizes, kind="stable"), 1023, together, rows.contextual):
+        at, ids = sampled(rows, part, most, np.random.default_rng(0))
         batch = batch_of(rows, at, ids, len(part), 16 if len(part) < 16 else 1024)    # few shapes: each costs a second to compile
         y, a = model.reader_.predict_on_batch(batch)
         pooled[part], answer[part] = y[:len(part)], a[:len(part)]

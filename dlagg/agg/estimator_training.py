@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GroupModel', 'GroupReader', 'InfoNCE', 'loss_of', 'build_model', 'seeded', 'supervised', 'halves', 'Trainer']
 
-# %% ../../nbs/4_agg/05_estimator_training.ipynb #d77840fa
+# %% ../../nbs/4_agg/05_estimator_training.ipynb #bd66e77d
 import random
 import sys
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from .estimator_batches import batch_of, cut, power_of_two, sampled
+from .estimator_batches import batch_of, cut, power_of_two, rows_together, sampled
 
 # %% ../../nbs/4_agg/05_estimator_training.ipynb #883442d3
 @keras.saving.register_keras_serializable("dlagg")
@@ -171,7 +171,7 @@ def halves(rows, groups, most, rng, n_pad, **least):
     batch["real"] = np.tile(np.arange(half) < len(groups), 2).astype(np.float32)
     return batch, batch["real"], batch["real"]
 
-# %% ../../nbs/4_agg/05_estimator_training.ipynb #4ca1a6b6
+# %% ../../nbs/4_agg/05_estimator_training.ipynb #7688967a
 class Trainer:
     """Trains a GroupModel on batches of groups, with early stopping on held-out groups.
 
@@ -200,11 +200,12 @@ class Trainer:
     def batches(self, rows, groups, target, weight, rng):
         "Yield (inputs, targets, weights); the last batch is filled up like the others."
         most, size = self.settings["max_rows"], self.settings["batch_size"]
+        together, _ = rows_together(self.model.pooling.pairwise)
         n_pad = 2 * power_of_two(size + 1) if self.task is None else power_of_two(size + 1)
         sizes = np.minimum(rows.sizes, most)
-        least = {"least": power_of_two(min(int(sizes.mean() * size), 32_768), 256),    # most batches share one shape
+        least = {"least": power_of_two(min(int(sizes.mean() * size), together), 256),    # most batches share one shape
                  "least_line": power_of_two(int(sizes.max()), 32) // 4}
-        for part in cut(sizes, groups, size, 32_768, rows.contextual):
+        for part in cut(sizes, groups, size, together, rows.contextual):
             if self.task is None:
                 batch = halves(rows, part, most, rng, n_pad, **least)
             else:

@@ -6,7 +6,7 @@
 __all__ = ['scan', 'leave_one_out', 'filled', 'encoded', 'poolings_of', 'is_mergeable', 'nobody', 'reading_of', 'MergedGame',
            'StandInGame', 'most_rows', 'RerunGame']
 
-# %% ../../nbs/4_agg/06_explain_games.ipynb #0fea45a6
+# %% ../../nbs/4_agg/06_explain_games.ipynb #f1989ae5
 import numpy as np
 import pandas as pd
 from keras import ops
@@ -14,7 +14,7 @@ from keras import ops
 from .estimator_batches import GroupedRows, batch_of, cut, group_order, power_of_two, sampled
 from .estimator_fit import apply_rows, probabilities
 from .estimator_target import rows_of
-from .pooling import ConcatPooling, SetTransformerPooling
+from .pooling import ConcatPooling
 from .states import StateTable
 
 # %% ../../nbs/4_agg/06_explain_games.ipynb #ff398d28
@@ -280,10 +280,10 @@ class StandInGame(MergedGame):
     def walk(self, orders, most=65_536):
         return super().walk(orders, max(self.n, most // self.draws))
 
-# %% ../../nbs/4_agg/06_explain_games.ipynb #bae5d366
+# %% ../../nbs/4_agg/06_explain_games.ipynb #cda1b1ce
 def most_rows(model):
     "How many rows a model may read at once."
-    return 2048 if any(isinstance(p, SetTransformerPooling) and not p.inducing for p in poolings_of(model)) else 65_536
+    return 2048 if model.model_.pooling.pairwise else 65_536
 
 
 class RerunGame:

@@ -102,7 +102,7 @@ def view_of(rows, segment_ids, num_segments, mask):
     got = f"rows of rank {rank}, segment_ids {'not ' * (segment_ids is None)}given, num_segments={num_segments}"
     raise ValueError(f"pooling takes rows (n_rows, d) with segment_ids and num_segments, or rows (n, length, d) with mask; got {got}")
 
-# %% ../../nbs/4_agg/03_pooling_base.ipynb #182f89bc
+# %% ../../nbs/4_agg/03_pooling_base.ipynb #da7699a7
 @keras.saving.register_keras_serializable("dlagg")
 class Pooling(layers.Layer):
     """Base of all poolings: one vector a group, whatever the order of its rows.
@@ -123,8 +123,10 @@ class Pooling(layers.Layer):
         Whether the answer depends on the order of a group's rows.
     whole : bool
         Whether integers stay integers.
+    pairwise : bool
+        Whether every row of a ragged batch is compared with every other: memory grows with the square of the batch.
     """
-    mergeable, ordered, whole = False, False, False
+    mergeable, ordered, whole, pairwise = False, False, False, False
 
     def __init__(self, empty=None, **kwargs):
         super().__init__(**{"autocast": False, **kwargs})

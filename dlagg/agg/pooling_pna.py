@@ -14,7 +14,7 @@ from . import states
 from .pooling_base import Pooling, Together
 from .pooling_moments import MaxPooling, MeanPooling, MinPooling, StdPooling, SumPooling
 
-# %% ../../nbs/4_agg/03_pooling_pna.ipynb #82f13773
+# %% ../../nbs/4_agg/03_pooling_pna.ipynb #cae41f69
 @keras.saving.register_keras_serializable("dlagg")
 class ConcatPooling(Pooling):
     """Several poolings side by side; the answer has all their columns.
@@ -30,7 +30,7 @@ class ConcatPooling(Pooling):
         if not poolings:
             raise ValueError("poolings is empty; give at least one pooling")
         self.poolings = [p if isinstance(p, Pooling) else keras.saving.deserialize_keras_object(p) for p in poolings]
-        self.ordered = any(p.ordered for p in self.poolings)
+        self.ordered, self.pairwise = any(p.ordered for p in self.poolings), any(p.pairwise for p in self.poolings)
 
     def build(self, rows_shape, *others):
         for p in self.poolings:

@@ -165,7 +165,7 @@ class PMAPooling(Pooling):
     def get_config(self):
         return {**super().get_config(), "units": self.units, "heads": self.heads, "seeds": self.seeds}
 
-# %% ../../nbs/4_agg/03_pooling_sets.ipynb #f1103963
+# %% ../../nbs/4_agg/03_pooling_sets.ipynb #e5b45720
 @keras.saving.register_keras_serializable("dlagg")
 class SetTransformerPooling(PMAPooling):
     """Set Transformer, Lee et al. 2019: SAB or ISAB blocks (eq. 8 and 9), then PMA. Not mergeable.
@@ -187,7 +187,7 @@ class SetTransformerPooling(PMAPooling):
 
     def __init__(self, units=64, heads=4, seeds=1, blocks=2, inducing=None, empty=None, **kwargs):
         super().__init__(units, heads, seeds, empty, **kwargs)
-        self.blocks, self.inducing = blocks, inducing
+        self.blocks, self.inducing, self.pairwise = blocks, inducing, not inducing
         self.around = [_Block(units, heads, dtype=self.dtype_policy, name=f"around_{i}") for i in range(blocks)]
         self.back = [_Block(units, heads, dtype=self.dtype_policy, name=f"back_{i}") for i in range(blocks if inducing else 0)]
 

@@ -192,3 +192,14 @@ def test_no_encoder():
     n = len(model.encoder_.number_names_)
     table = model.transform(rows, classic=False)
     assert table.shape == (60, 2 * n)
+
+
+def test_rows_compared_in_pairs_stay_few_at_a_time():
+    rows, target = shop(40)
+    rows = rows.drop(columns="time")
+    model = small(pooling="set_transformer").fit(rows, target)
+    crowd = rows.sample(9000, replace=True, random_state=0).assign(k=-2)
+    with pytest.warns(UserWarning, match="1 groups have more than 4,096 rows, too many to compare in pairs"):
+        proba = model.predict_proba(pd.concat([rows, crowd]))
+    assert np.isfinite(proba.to_numpy()).all()
+    np.testing.assert_allclose(proba.loc[target.index], model.predict_proba(rows), atol=1e-5)
