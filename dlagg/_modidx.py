@@ -2068,6 +2068,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': 'dlagg', 'g
                                                                                         'dlagg/mining/linear_logistic.py'),
                                               'dlagg.mining.linear_logistic._objective': ( '2_mining/linear_logistic.html#_objective',
                                                                                            'dlagg/mining/linear_logistic.py'),
+                                              'dlagg.mining.linear_logistic._rough': ( '2_mining/linear_logistic.html#_rough',
+                                                                                       'dlagg/mining/linear_logistic.py'),
                                               'dlagg.mining.linear_logistic._scan': ( '2_mining/linear_logistic.html#_scan',
                                                                                       'dlagg/mining/linear_logistic.py'),
                                               'dlagg.mining.linear_logistic._scores': ( '2_mining/linear_logistic.html#_scores',
