@@ -225,6 +225,21 @@ def test_logistic_regression_with_repeated_and_constant_columns():
     np.testing.assert_allclose(wide.predict_proba(np.column_stack([X, X[:, 0], np.ones(len(X))])), plain.predict_proba(X), atol=1e-8)
 
 
+@pytest.mark.parametrize("K", [2, 3])
+def test_a_long_table_is_polished_to_the_same_end(K):
+    rng = np.random.default_rng(0)
+    X, w = rng.normal(2, 1, (120_000, 3)), rng.uniform(size=120_000)
+    y = (X @ rng.normal(size=(3, K)) + rng.gumbel(size=(len(X), K))).argmax(axis=1)
+    for C in (1e-3, np.inf):
+        model = LogisticRegression(C=C).fit(X, y, sample_weight=w)
+        slope = ((model.predict_proba(X) - np.eye(K)[y]) * w[:, None]).T @ X
+        coef = np.vstack([-model.coef_, model.coef_]) / 2 if K == 2 else model.coef_
+        np.testing.assert_allclose(-slope / len(X), (2 if K == 2 else 1) * coef / C / len(X), atol=1e-8)
+        assert model.n_iter_ <= 6
+    rare = LogisticRegression().fit(X, np.arange(len(X)) % 40_000 == 0)    # so rare that the first sample is left out
+    np.testing.assert_allclose(rare.predict_proba(X)[:, 1].sum(), 3, rtol=1e-3)
+
+
 def test_separated_classes_warn_and_rare_ones_do_not():
     with pytest.warns(ConvergenceWarning, match="separated"):
         LogisticRegression(C=np.inf).fit([[0.0], [1], [2], [3]], list("aabb"))
