@@ -108,7 +108,7 @@ def _narrow(bits, row, where, value):
             n += 1
     return n
 
-# %% ../../nbs/2_mining/05_apriori_bitsets.ipynb #578688fb
+# %% ../../nbs/2_mining/05_apriori_bitsets.ipynb #650d21d8
 @compiled
 def _same_start(sets, i, j):
     "Whether two rows differ in the last place at most."
@@ -126,7 +126,7 @@ def _count_last(bits, last, where, value, n):
         total += np.int64(_popcount(bits[last, where[w]] & value[w]))
     return total
 
-
+# %% ../../nbs/2_mining/05_apriori_bitsets.ipynb #de0bdc56
 @compiled
 def _extend(sets, bits, min_count, limit, first, out, counts, where, value, probe):
     "Fill `out` and `counts` from row `first` on, until the room may not do or `limit` candidates are counted: (next row, sets found, candidates counted)."
@@ -154,7 +154,7 @@ def _extend(sets, bits, min_count, limit, first, out, counts, where, value, prob
                 found += 1
     return m, found, tried
 
-
+# %% ../../nbs/2_mining/05_apriori_bitsets.ipynb #2c4dac4e
 def next_level(sets, bits, min_count, limit):
     """From the frequent sets of one size, sorted, shape (m, k), those of the next: (sets, counts, candidates counted), the last `limit + 1` if there are more."""
     m, k = sets.shape
