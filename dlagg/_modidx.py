@@ -2130,6 +2130,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': 'dlagg', 'g
                                                                              'dlagg/mining/linear_qr.py'),
                                         'dlagg.mining.linear_qr.Triangle.rss': ( '2_mining/linear_qr.html#triangle.rss',
                                                                                  'dlagg/mining/linear_qr.py'),
+                                        'dlagg.mining.linear_qr._check_range': ( '2_mining/linear_qr.html#_check_range',
+                                                                                 'dlagg/mining/linear_qr.py'),
                                         'dlagg.mining.linear_qr._factor': ('2_mining/linear_qr.html#_factor', 'dlagg/mining/linear_qr.py'),
                                         'dlagg.mining.linear_qr._libraries': ( '2_mining/linear_qr.html#_libraries',
                                                                                'dlagg/mining/linear_qr.py'),

@@ -100,7 +100,7 @@ def _check_rounds(max_iter):
     if isinstance(max_iter, bool) or not isinstance(max_iter, Integral) or max_iter < 1:
         raise ValueError(f"max_iter must be an integer, 1 or more; got {max_iter!r}")
 
-# %% ../../nbs/2_mining/01_linear_lasso.ipynb #1e67219a
+# %% ../../nbs/2_mining/01_linear_lasso.ipynb #57e8bdfe
 def lasso_path(X, y, alphas=None, n_alphas=100, eps=1e-3, sample_weight=None, tol=1e-8, max_iter=10_000):
     """Lasso coefficients for many penalties, from one pass over the table.
 
@@ -126,7 +126,9 @@ def lasso_path(X, y, alphas=None, n_alphas=100, eps=1e-3, sample_weight=None, to
         _check_rounds(n_alphas)
         top = np.abs(triangle.A.T @ triangle.z).max() / triangle.weight * (1 + 1e-13)    # rounding must not let a column in
         alphas = top * np.geomspace(1, eps, n_alphas)
-    alphas = np.sort(np.asarray(alphas, dtype=float))[::-1]
+    alphas = np.sort(np.asarray(alphas, dtype=float).ravel())[::-1]
+    if not len(alphas):
+        raise ValueError("alphas must hold one penalty or more; got none")
     for alpha in alphas[[0, -1]]:
         check_number("alphas", float(alpha))
     A, b, coefs = np.asfortranarray(triangle.A), np.zeros(X.shape[1]), []

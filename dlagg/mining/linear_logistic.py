@@ -91,7 +91,7 @@ def _newton(evaluate, theta, tol, max_iter):
         theta, (value, g, H) = new, trial
     return theta, value, H, max_iter, False
 
-# %% ../../nbs/2_mining/01_linear_logistic.ipynb #888eab5d
+# %% ../../nbs/2_mining/01_linear_logistic.ipynb #761dbd33
 def _objective(X, codes, weight, shift, scale, C, first):
     "The function that `_newton` minimises: mean loss, plus the penalty (none on the intercept)."
     total = weight.sum()
@@ -114,7 +114,11 @@ def _moments(X, weight, centred):
     def squares(lo, hi):
         return sum(weight[a:b] @ (X[a:b] - first) ** 2 for a, b in cuts(lo, hi, X.shape[1]))
 
-    spread = np.sqrt(sum(map_spans(squares, len(X), X.shape[1])) / total)
+    with np.errstate(over="ignore"):    # the check below says it
+        spread = np.sqrt(sum(map_spans(squares, len(X), X.shape[1])) / total)
+    lost = [j for j in np.flatnonzero(spread < 1e-145) if X[weight > 0, j].min() < X[weight > 0, j].max()]
+    if lost or not (np.maximum(spread, np.abs(first)) < 1e145).all():
+        raise ValueError("X holds values so large or so small that their squares leave the range of float64; rescale them")
     flat = spread <= 8 * np.finfo(float).eps * np.abs(first)
     if not centred:
         return np.zeros_like(first), np.where(spread**2 + first**2 > 0, np.sqrt(spread**2 + first**2), 1)

@@ -90,7 +90,15 @@ def _rows(X, y, root, x_mean, y_mean, a, b, out):
         out *= root[a:b, None]
     return out
 
-# %% ../../nbs/2_mining/01_linear_qr.ipynb #5596f6f1
+# %% ../../nbs/2_mining/01_linear_qr.ipynb #92d4ec58
+def _check_range(A, z, x_mean):
+    "Complain where squares would leave the range of float64, up or down: silently wrong answers would follow."
+    length = np.abs(A).max(axis=0, initial=0)
+    high = np.concatenate([length, np.abs(x_mean), np.abs(z).max(initial=0, keepdims=True)])
+    if not (high < 1e145).all() or ((length > 0) & (length < 1e-145)).any():
+        raise ValueError("X or y holds values so large or so small that their squares leave the range of float64; rescale them")
+
+
 def _silence(A, x_mean, weight):
     "Zero the columns of A (in place) that hold nothing but rounding."
     length = np.sqrt((A**2).sum(axis=0))
@@ -142,6 +150,7 @@ def compress(X, y, weight=None, fit_intercept=True):
     else:
         T = np.linalg.qr(T[:, 1:], mode="r") if len(T) > d else T[:, 1:]
         A, z = T[:, :-1].copy(), T[:, -1].copy()
+    _check_range(A, z, x_mean)
     _silence(A, x_mean, total)
     log_weight = 0.0 if weight is None else float(np.log(weight[weight > 0]).sum())
     return Triangle(A, z, x_mean, float(y_mean), total, n, log_weight)

@@ -175,6 +175,17 @@ def test_parameters_are_checked(model, says):
         model.fit([[0.0], [1]], [0, 1])
 
 
+@pytest.mark.parametrize("model", ALL, ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("scale", [1e200, 1e-200, 1e300])
+def test_values_whose_squares_overflow_or_vanish_are_refused(model, scale):
+    X, y, _ = table(30)
+    with pytest.raises(ValueError, match="leave the range of float64"):
+        clone(model).fit(X * scale, y > 30 if isinstance(model, LogisticRegression) else y)
+    ordinary = clone(model).set_params(**({"alpha": 0} if hasattr(model, "alpha") else {}))
+    if not isinstance(model, LogisticRegression):
+        np.testing.assert_allclose(clone(ordinary).fit(X * 1e100, y).coef_ * 1e100, clone(ordinary).fit(X, y).coef_, rtol=1e-6)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(2, 40), st.integers(1, 50), st.floats(0.01, 2), st.integers(0, 10**6))
 def test_the_lasso_is_optimal(n, d, alpha, seed):
