@@ -1,4 +1,4 @@
-"""Part 2: data mining from first principles: K-means."""
+"""Part 2: data mining from first principles: linear models, K-means, frequent item sets and rules."""
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
