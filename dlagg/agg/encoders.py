@@ -6,7 +6,8 @@
 __all__ = ['encoder_of', 'AutoEncoder', 'Encoder', 'ImageEncoder', 'KerasEncoder', 'NumbersEncoder', 'RowEncoder',
            'SequenceEncoder', 'TabularEncoder', 'encoder_from', 'encoder_state', 'row_errors']
 
-# %% ../../nbs/4_agg/04_encoders.ipynb #e16580c3
+# %% ../../nbs/4_agg/04_encoders.ipynb #b08b13c9
+#| code-fold: true
 import keras
 from sklearn.base import clone
 

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['DeepAggregator']
 
-# %% ../../nbs/4_agg/05_estimator.ipynb #980ccff4
+# %% ../../nbs/4_agg/05_estimator.ipynb #036bb74f
+#| code-fold: true
 import warnings
 
 import numpy as np
@@ -19,7 +20,8 @@ from .estimator_groups import Groups
 from .estimator_stream import Piece, gathered, is_stream, stream, written
 from .estimator_target import check_options, table_of, match, rows_of, target_by_key
 
-# %% ../../nbs/4_agg/05_estimator.ipynb #4e7472c8
+# %% ../../nbs/4_agg/05_estimator.ipynb #16cfd70b
+#| code-fold: true
 class _Pieces:
     "How every answer of DeepAggregator is made."
 
@@ -53,7 +55,8 @@ class _Pieces:
         if self.task != task:
             raise ValueError(f"{what} needs task={task!r}; this model has task={self.task!r}")
 
-# %% ../../nbs/4_agg/05_estimator.ipynb #c8664125
+# %% ../../nbs/4_agg/05_estimator.ipynb #284e37f2
+#| code-fold: true
 class _Answers(_Pieces):
     "The methods of DeepAggregator that answer."
 
@@ -87,7 +90,8 @@ class _Answers(_Pieces):
         measure = accuracy_score if self.task == "classification" else r2_score
         return float(measure(target.to_numpy()[at[at >= 0]], guess.to_numpy()[at >= 0]))
 
-# %% ../../nbs/4_agg/05_estimator.ipynb #a11fcf4f
+# %% ../../nbs/4_agg/05_estimator.ipynb #4168f6f7
+#| code-fold: true
 class _Keeps(_Answers):
     "The methods of DeepAggregator that transform, explain, save and load."
 
@@ -141,7 +145,7 @@ class _Keeps(_Answers):
         tags.input_tags.two_d_array, tags.input_tags.allow_nan, tags.input_tags.string = False, True, True
         return tags
 
-# %% ../../nbs/4_agg/05_estimator.ipynb #7507dae9
+# %% ../../nbs/4_agg/05_estimator.ipynb #091a7c68
 class DeepAggregator(_Keeps, BaseEstimator):
     """Learned aggregation of a long table: rows are encoded, pooled by key, and answered, all trained together.
 
@@ -154,8 +158,11 @@ class DeepAggregator(_Keeps, BaseEstimator):
     task : {"classification", "regression", None}
         None learns without a target, by contrasting two halves of each group.
     encoder : {"tabular", "sequence", "image", "autoencoder", None}, Encoder, or Keras model or layer, default "tabular"
-        See `encoder_of`. "sequence" reads the rows of a group in order of time; "autoencoder" first learns to rebuild rows, which with
-        `task=None` is all the training; None pools the standardised numbers themselves, with nothing learned before.
+        "tabular" reads numbers, categories and dates, row by row; "sequence" reads the same, the rows of a group in order of time;
+        "image" reads the first column that holds arrays; "autoencoder" first learns to rebuild rows, which with `task=None` is all the
+        training; None pools the standardised numbers themselves, with nothing learned before. An Encoder (`TabularEncoder`,
+        `SequenceEncoder`, `ImageEncoder`, `AutoEncoder`, `NumbersEncoder`, `KerasEncoder`, or one of yours) is copied, with its options. A Keras
+        model or layer is wrapped by `KerasEncoder`, which says what it must read and answer. See `encoder_of`.
     columns : list of str, optional
         Columns to learn from; default all but the key.
     hidden : tuple of int, default (64, 32)
