@@ -1,5 +1,7 @@
 """What every test shares: the checkout's path, the mirror of public data, and a home of its own."""
+import gc
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,15 @@ def compiled_once(tmp_path_factory):
         compilation_cache.reset_cache()
         if values is options:
             yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_compiled():
+    "What JAX compiled for one file of tests is of no use to the next; kept, the programs of the whole suite take gigabytes."
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
+        gc.collect()
 
 
 def need(condition, what):

@@ -20,6 +20,7 @@ from dlagg.agg.estimator_target import hold_out
 from dlagg.agg.estimator_training import Trainer, build_model
 from dlagg.agg.pooling import pooling_layer
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
 warnings.filterwarnings("ignore", category=UserWarning)
 PIXELS = [f"p{i}" for i in range(4)]
 TABLE = {"tabular": TabularEncoder, "none": NumbersEncoder, "lstm": lambda: SequenceEncoder(units=6), "autoencoder": lambda: AutoEncoder(pretrain_epochs=2),

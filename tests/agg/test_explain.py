@@ -21,6 +21,7 @@ from dlagg.agg.pooling import POOLINGS, pooling_layer
 from dlagg.agg.states import Max, Softmax, Std
 from dlagg.tables.datasets import load_shop
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
 warnings.filterwarnings("ignore", category=UserWarning)
 
 
