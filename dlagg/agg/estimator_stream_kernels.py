@@ -6,28 +6,20 @@
 __all__ = ['KERNELS', 'InPlace']
 
 # %% ../../nbs/4_agg/05_estimator_stream_kernels.ipynb #c6659dc4
-import numba
 import numpy as np
 
 from .states import Max, Mean, Min, Softmax, StateTable, Std, Sum
+from ..course.machine import compiled
 
 # %% ../../nbs/4_agg/05_estimator_stream_kernels.ipynb #6c1fceb2
-def _compiled(function):
-    "Compile, and keep the machine code on disk where there is a place for it."
-    try:
-        return numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:    # code from a zip file, or a notebook without a kernel
-        return numba.njit(nogil=True)(function)
-
-
-@_compiled
+@compiled
 def _add_sum(groups, x, S):
     for i in range(len(groups)):
         for j in range(x.shape[1]):
             S[groups[i], j] += x[i, j]
 
 
-@_compiled
+@compiled
 def _add_largest(groups, x, m):
     for i in range(len(groups)):
         for j in range(x.shape[1]):
@@ -35,7 +27,7 @@ def _add_largest(groups, x, m):
                 m[groups[i], j] = x[i, j]
 
 
-@_compiled
+@compiled
 def _add_smallest(groups, x, m):
     for i in range(len(groups)):
         for j in range(x.shape[1]):
@@ -43,7 +35,7 @@ def _add_smallest(groups, x, m):
                 m[groups[i], j] = x[i, j]
 
 # %% ../../nbs/4_agg/05_estimator_stream_kernels.ipynb #903457c2
-@_compiled
+@compiled
 def _add_moments(groups, x, n, mean, M2):
     for i in range(len(groups)):
         g = groups[i]
@@ -54,7 +46,7 @@ def _add_moments(groups, x, n, mean, M2):
             M2[g, j] += away * (x[i, j] - mean[g, j])
 
 
-@_compiled
+@compiled
 def _add_softmax(groups, scores, values, m, s, v):
     "Online softmax (Milakov and Gimelshein 2018): a new maximum shrinks what was added before."
     for i in range(len(groups)):

@@ -6,20 +6,13 @@
 __all__ = ['number', 'number_several', 'column_parts', 'first_and_last', 'ordered', 'quantiles', 'distinct_counts']
 
 # %% ../../nbs/4_agg/02_groups_kernels.ipynb #b99c3d86
-import numba
 import numpy as np
 import pandas as pd
 
+from ..course.machine import compiled
+
 # %% ../../nbs/4_agg/02_groups_kernels.ipynb #99b9126f
-def _compiled(function):
-    "Compile, and keep the machine code on disk where there is a place for it."
-    try:
-        return numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:    # code from a zip file, or a notebook without a kernel
-        return numba.njit(nogil=True)(function)
-
-
-@_compiled
+@compiled
 def _dense_codes(keys, low, width):
     "Codes of integers in [low, low + width), and the distinct ones, sorted."
     place = np.zeros(width, np.int32)
@@ -92,7 +85,7 @@ def _index(mixed, levels):
     return pd.MultiIndex(levels=levels, codes=[mixed, *reversed(parts)], names=[level.name for level in levels])
 
 # %% ../../nbs/4_agg/02_groups_kernels.ipynb #10958b2a
-@_compiled
+@compiled
 def _walk(codes, x, out):
     "For each group: rows that are not NaN, Kahan's sum and what it still owes, smallest, largest. `out` has shape (g, 5)."
     for c in range(len(out)):
@@ -111,7 +104,7 @@ def _walk(codes, x, out):
                 out[c, 4] = v
 
 
-@_compiled
+@compiled
 def _walk_integers(codes, x, n, S, low, high):
     "The same for integers, exactly. `n` must start with zeros."
     for i in range(len(x)):
@@ -124,7 +117,7 @@ def _walk_integers(codes, x, n, S, low, high):
             low[c], high[c] = min(low[c], v), max(high[c], v)
 
 # %% ../../nbs/4_agg/02_groups_kernels.ipynb #4b0da770
-@_compiled
+@compiled
 def _deviations(codes, x, mean, out):
     "Sums of d and d^2, and of d^3 and d^4 where `out` (g, 2 or 4) has room for them; d = x - mean of the group."
     four = out.shape[1] == 4
@@ -211,7 +204,7 @@ def _powers(codes, values, n, mean, constant, moments):
     return parts
 
 # %% ../../nbs/4_agg/02_groups_kernels.ipynb #8ee92335
-@_compiled
+@compiled
 def _ends(codes, x, first, last):
     for i in range(len(x)):
         c = codes[i]
@@ -228,7 +221,7 @@ def first_and_last(codes, g, values):
     return first, last
 
 # %% ../../nbs/4_agg/02_groups_kernels.ipynb #0e338b99
-@_compiled
+@compiled
 def _side_by_side(codes, x, g):
     "Values ordered by group and, within it, by size, without NaN; and where each group ends."
     ends = np.zeros(g + 1, np.int64)
@@ -247,7 +240,7 @@ def _side_by_side(codes, x, g):
     return out, ends
 
 
-@_compiled
+@compiled
 def _changes(x, ends):
     "How many different values each group has."
     out = np.zeros(len(ends) - 1, np.int64)

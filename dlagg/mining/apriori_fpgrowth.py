@@ -10,7 +10,7 @@ from itertools import groupby
 
 import numpy as np
 
-from .apriori_baskets import compiled
+from ..course.machine import compiled
 from .apriori_model import ItemsetModel
 from .apriori_rules import SearchTooLarge
 
@@ -126,9 +126,6 @@ class FPGrowth(ItemsetModel):
     >>> [(sorted(s), n) for s, n in zip(model.itemsets_["items"], model.itemsets_["count"])]
     [(['tea'], 3), (['bread'], 2), (['milk'], 2), (['milk', 'tea'], 2)]
     """
-
-    def __init__(self, min_support=0.01, *, max_len=None, max_candidates=10_000_000, max_memory=2**31):
-        self.min_support, self.max_len, self.max_candidates, self.max_memory = min_support, max_len, max_candidates, max_memory
 
     def _search(self, baskets, min_count, max_len):
         "All frequent sets of two and more items, by size."

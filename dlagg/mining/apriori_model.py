@@ -105,6 +105,9 @@ def _from_table(cls, table):
 class ItemsetModel(BaseEstimator):
     """What fitted item sets can do. A subclass adds `_search(baskets, min_count, max_len)`, which yields `(sets, counts)` for two items and more."""
 
+    def __init__(self, min_support=0.01, *, max_len=None, max_candidates=10_000_000, max_memory=2**31):
+        self.min_support, self.max_len, self.max_candidates, self.max_memory = min_support, max_len, max_candidates, max_memory
+
     def fit(self, baskets, y=None, *, order=None, item=None, items=None):
         """Find all frequent item sets.
 

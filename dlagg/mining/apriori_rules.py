@@ -12,7 +12,7 @@ from numbers import Integral, Real
 import numpy as np
 import pandas as pd
 
-from .apriori_baskets import compiled
+from ..course.machine import compiled
 
 # %% ../../nbs/2_mining/05_apriori_rules.ipynb #3479863e
 class SearchTooLarge(RuntimeError):

@@ -8,24 +8,17 @@ __all__ = ['nearest', 'inertia', 'lloyd', 'plusplus', 'best_of']
 # %% ../../nbs/2_mining/04_kmeans_fast.ipynb #ad249ee9
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
-from functools import cache, partial
-from threading import RLock
+from contextlib import nullcontext
+from functools import partial
 
-import numba
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
-from threadpoolctl import ThreadpoolController
+
+from ..course.machine import compiled, one_blas_thread
 
 # %% ../../nbs/2_mining/04_kmeans_fast.ipynb #fd3f140e
-def _compiled(function):
-    "Compile with Numba, without Python's lock, and cache the result where a cache can be written."
-    options = dict(nogil=True, fastmath={"contract", "reassoc", "nsz", "nnan"}, error_model="numpy")
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:    # no locator: code from a zip file, or a notebook without a kernel
-        return numba.njit(**options)(function)
+_compiled = compiled(fastmath={"contract", "reassoc", "nsz", "nnan"}, error_model="numpy")
 
 # %% ../../nbs/2_mining/04_kmeans_fast.ipynb #63c78ffd
 @_compiled
@@ -152,22 +145,6 @@ def _threads():
     "Threads to use: the cores that this process may use, or fewer if OMP_NUM_THREADS or `threadpool_limits` says so."
     return _openmp_effective_n_threads(only_physical_cores=False)
 
-# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #65356f8d
-_turn = RLock()
-
-
-@cache
-def _libraries():
-    "The thread pools of the loaded libraries. Call it in turn: a cache alone does not stop two threads from searching at once."
-    return ThreadpoolController()
-
-
-@contextmanager
-def _single_blas():
-    "Matrix products with one thread, for one fit at a time."
-    with _turn, _libraries().limit(limits=1, user_api="blas"):
-        yield
-
 # %% ../../nbs/2_mining/04_kmeans_fast.ipynb #a09b55ce
 class _Team:
     "Runs a function on every block, in threads where that pays; results come in the blocks' order."
@@ -175,7 +152,7 @@ class _Team:
     def __init__(self, n, k, d):
         self.blocks = _blocks(n, k, d)
         self.pool = ThreadPoolExecutor(min(len(self.blocks), _threads())) if len(self.blocks) > 1 else None
-        self.blas = _single_blas() if d >= _WIDE else nullcontext()
+        self.blas = one_blas_thread() if d >= _WIDE else nullcontext()
 
     def map(self, function):
         run = self.pool.map if self.pool else map

@@ -10,15 +10,15 @@ import warnings
 from numbers import Integral
 
 import numpy as np
-from numba import njit
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_X_y
 
+from ..course.machine import compiled
 from .linear_model import LinearModel, check_number, check_weight
 from .linear_qr import compress
 
 # %% ../../nbs/2_mining/01_linear_lasso.ipynb #68f6f29f
-@njit(cache=True, nogil=True)
+@compiled
 def _gap(A, z, r, b, penalty):
     "The duality gap: how far the objective is from its lowest value, at most."
     slope = np.abs(r @ A).max()
@@ -26,7 +26,7 @@ def _gap(A, z, r, b, penalty):
     return 0.5 * (r @ r) * (1 + shrink * shrink) - shrink * (r @ z) + penalty * np.abs(b).sum()
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _descend(A, z, b, penalty, tol, max_iter):
     "Coordinate descent from b (in place); A is column by column in memory. Returns rounds and gap."
     r = z - A @ b

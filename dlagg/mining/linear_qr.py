@@ -7,32 +7,18 @@ __all__ = ['map_spans', 'cuts', 'Triangle', 'compress', 'Solution', 'solve']
 
 # %% ../../nbs/2_mining/01_linear_qr.ipynb #cd812ea0
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
-from functools import cache
-from threading import RLock
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import solve_triangular
 from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
-from threadpoolctl import ThreadpoolController
+
+from ..course.machine import one_blas_thread
 
 # %% ../../nbs/2_mining/01_linear_qr.ipynb #6aaf49c3
 _ROWS = 2048           # of a block: 2048 rows of 20 columns are 330 kB, which the second-level cache holds
 _NARROW = 128          # columns up to which the matrix library's own threads do harm
-_turn = RLock()
-
-
-@cache
-def _libraries():
-    return ThreadpoolController()
-
-
-@contextmanager
-def _single_blas():
-    "Matrix products with one thread, for one fit at a time, because the limit holds for the whole process."
-    with _turn, _libraries().limit(limits=1, user_api="blas"):
-        yield
 
 
 def map_spans(function, n, width):
@@ -41,7 +27,7 @@ def map_spans(function, n, width):
     edges = np.linspace(0, n, pieces + 1).astype(int)
     spans = list(zip(edges[:-1], edges[1:]))
     threads = min(pieces, _openmp_effective_n_threads(only_physical_cores=False))
-    with _single_blas() if pieces > 1 or width < _NARROW else nullcontext():
+    with one_blas_thread() if pieces > 1 or width < _NARROW else nullcontext():
         if threads == 1:
             return [function(lo, hi) for lo, hi in spans]
         with ThreadPoolExecutor(threads) as pool:
