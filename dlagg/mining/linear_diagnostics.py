@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import ndtri
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .linear_model import check_weight
+from .model import check_weight
 
 # %% ../../nbs/2_mining/01_linear_diagnostics.ipynb #d4d18d19
 def diagnostics(model, X, y, sample_weight=None):

@@ -14,7 +14,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_X_y
 
 from ..course.machine import compiled
-from .linear_model import LinearModel, check_number, check_weight
+from .linear_model import LinearModel
+from .model import check_number, check_weight
 from .linear_qr import compress
 
 # %% ../../nbs/2_mining/01_linear_lasso.ipynb #68f6f29f

@@ -16,7 +16,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .linear_lasso import _check_rounds
-from .linear_model import Saved, check_number, check_weight
+from .model import Saved, check_number, check_weight
 from .linear_qr import cuts, map_spans
 
 # %% ../../nbs/2_mining/01_linear_logistic.ipynb #943efaf9

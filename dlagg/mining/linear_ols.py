@@ -10,7 +10,8 @@ import numpy as np
 from scipy.special import fdtrc, stdtr, stdtrit    # not scipy.stats: it takes a quarter of a second to load
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .linear_model import LinearModel, check_number
+from .linear_model import LinearModel
+from .model import check_number
 from .linear_qr import solve
 
 # %% ../../nbs/2_mining/01_linear_ols.ipynb #26e9f1b8

@@ -9,7 +9,8 @@ __all__ = ['ridge_solve', 'Ridge']
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from .linear_model import LinearModel, check_number
+from .linear_model import LinearModel
+from .model import check_number
 from .linear_qr import solve
 
 # %% ../../nbs/2_mining/01_linear_ridge.ipynb #e621a0bc
