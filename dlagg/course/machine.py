@@ -5,16 +5,15 @@
 # %% auto #0
 __all__ = ['compiled', 'blas_libraries', 'one_blas_thread']
 
-# %% ../../nbs/0_course/00_machine.ipynb #9d595b5b
+# %% ../../nbs/0_course/00_machine.ipynb #4830b340
 from contextlib import contextmanager
 from functools import cache
 from threading import RLock
 
-import numba
 import numpy as np    # loads the matrix library, so that it can be found
 from threadpoolctl import ThreadpoolController
 
-# %% ../../nbs/0_course/00_machine.ipynb #157405a7
+# %% ../../nbs/0_course/00_machine.ipynb #f5e40607
 def compiled(function=None, **options):
     """Compile with Numba, without Python's lock, and keep the machine code on disk where that is possible.
 
@@ -27,6 +26,7 @@ def compiled(function=None, **options):
     """
     if function is None:
         return lambda later: compiled(later, **options)
+    import numba    # here, because a model without loops should start a tenth of a second earlier
     try:
         return numba.njit(nogil=True, cache=True, **options)(function)
     except RuntimeError:    # Numba has found no place for the cache
