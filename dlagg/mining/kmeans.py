@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['squared_distances', 'assign', 'update', 'objective', 'lloyd_steps', 'plusplus', 'KMeans', 'silhouette_samples']
 
-# %% ../../nbs/2_mining/04_kmeans.ipynb #68fe1721
+# %% ../../nbs/2_mining/04_kmeans.ipynb #bac620f7
 import numpy as np
 from sklearn.utils import check_random_state
 
 from .kmeans_fast import best_of
 from .kmeans_model import CenterModel
+from .kmeans_sparse import mean_variance
 
 # %% ../../nbs/2_mining/04_kmeans.ipynb #2ddc6022
 def squared_distances(X, centers):
@@ -60,7 +61,7 @@ def plusplus(X, n_clusters, random_state=None):
         centers = np.vstack([centers, X[rng.choice(len(X), p=chances)]])
     return centers
 
-# %% ../../nbs/2_mining/04_kmeans.ipynb #0d5fcf77
+# %% ../../nbs/2_mining/04_kmeans.ipynb #f5b18828
 class KMeans(CenterModel):
     """K-means clustering: Lloyd's algorithm from k-means++ starts.
 
@@ -99,7 +100,7 @@ class KMeans(CenterModel):
         """Find the centres of X (n_samples, n_features); a row of `sample_weight` 2 counts like two rows. `y` is ignored."""
         X, weight, init, starts = self._prepare(X, sample_weight)
         best = best_of(starts, X, weight, init, self.n_clusters, check_random_state(self.random_state),
-                       self.max_iter, self.tol * X.var(axis=0).mean())
+                       self.max_iter, self.tol * mean_variance(X))
         self.labels_, self.inertia_, self.cluster_centers_, self.n_iter_ = best
         return self
 

@@ -5,17 +5,18 @@
 # %% auto #0
 __all__ = ['nearest', 'inertia', 'lloyd', 'plusplus', 'best_of']
 
-# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #ad249ee9
+# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #16637a9f
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from functools import partial
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
 
 from ..course.machine import compiled, one_blas_thread
+from .kmeans_sparse import assign_sparse, dense_rows, own_distances, shrink_sparse
 
 # %% ../../nbs/2_mining/04_kmeans_fast.ipynb #fd3f140e
 _compiled = compiled(fastmath={"contract", "reassoc", "nsz", "nnan"}, error_model="numpy")
@@ -97,7 +98,7 @@ def _inertia_block(X, weight, centers, labels, lo, hi):
         total += weight[i] * distance
     return total
 
-# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #83d793e5
+# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #b8cbef43
 @_compiled
 def _pick_block(X, weight, cross, half_norm, labels, sums, mass, lo):
     "Like `_assign_block`, from the inner products of the centres with rows lo, lo+1, ...: one row of `cross` a centre."
@@ -123,7 +124,9 @@ _WIDE = 32    # columns from which on the product is faster; measured
 
 
 def _assign(X, weight, centers, labels, sums, mass, lo, hi):
-    "Whichever of the two is faster."
+    "Whichever of the two is faster; a sparse table has a kernel of its own."
+    if issparse(X):
+        return assign_sparse(X, weight, centers, labels, sums, mass, lo, hi)
     if X.shape[1] < _WIDE:
         return _assign_block(X, weight, _pad(centers), labels, sums, mass, lo, hi)
     return _assign_product(X, weight, centers, labels, sums, mass, lo, hi)
@@ -167,7 +170,7 @@ class _Team:
         if self.pool:
             self.pool.shutdown()
 
-# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #78975f4b
+# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #039fec74
 def _step(X, weight, centers, labels, team):
     "Assign every row (in place), return the new centres and how many labels changed."
     def work(lo, hi):
@@ -185,23 +188,28 @@ def _step(X, weight, centers, labels, team):
 def _relocate(X, weight, centers, labels, sums, mass):
     "Give each empty cluster the row farthest from its centre (in place)."
     empty = np.flatnonzero(mass == 0)
-    distance = np.concatenate([((X[i:i + 4096] - centers[labels[i:i + 4096]]) ** 2).sum(axis=1) for i in range(0, len(X), 4096)])
+    distance = np.concatenate([_to_own(X, centers, labels, i, min(i + 4096, X.shape[0])) for i in range(0, X.shape[0], 4096)])
     if distance.max() > 0:
         farthest = np.argpartition(distance, -len(empty))[:-len(empty) - 1:-1]
-        for k, i in zip(empty, farthest):
-            sums[labels[i]] -= weight[i] * X[i]
+        for k, i, row in zip(empty, farthest, dense_rows(X, farthest)):
+            sums[labels[i]] -= weight[i] * row
             mass[labels[i]] -= weight[i]
-            sums[k], mass[k] = weight[i] * X[i], weight[i]
+            sums[k], mass[k] = weight[i] * row, weight[i]
     for k in np.flatnonzero(mass == 0):
         sums[k], mass[k] = sums[mass.argmax()] / mass.max(), 1
 
-# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #4882e07f
+
+def _to_own(X, centers, labels, lo, hi):
+    "Squared distances of rows lo to hi to the centres that their labels name."
+    return own_distances(X, centers, labels, lo, hi) if issparse(X) else ((X[lo:hi] - centers[labels[lo:hi]]) ** 2).sum(axis=1)
+
+# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #ea1dd306
 def nearest(X, centers):
     """Number of the nearest centre of each row.
 
     Parameters
     ----------
-    X : ndarray of shape (n, d), float32 or float64, C order
+    X : ndarray (C order) or CSR of shape (n, d), float32 or float64
     centers : ndarray of shape (k, d), same type
 
     Returns
@@ -209,9 +217,10 @@ def nearest(X, centers):
     ndarray of int32, shape (n,)
         The lowest number where several are equally near.
     """
-    labels = np.full(len(X), -1, np.int32)
-    with _Team(len(X), *centers.shape) as team:
-        _label(X, np.ones(len(X), X.dtype), centers, labels, team)
+    n = X.shape[0]
+    labels = np.full(n, -1, np.int32)
+    with _Team(n, *centers.shape) as team:
+        _label(X, np.ones(n, X.dtype), centers, labels, team)
     return labels
 
 
@@ -222,16 +231,21 @@ def _label(X, weight, centers, labels, team):
 
 def inertia(X, weight, centers, labels):
     """Weighted sum of squared distances of the rows to the centres that their labels name: J of the lesson's equation (1)."""
-    with _Team(len(X), *centers.shape) as team:
-        return float(sum(team.map(partial(_inertia_block, X, weight, centers, labels))))
+    def work(lo, hi):
+        if issparse(X):
+            return weight[lo:hi] @ own_distances(X, centers, labels, lo, hi)
+        return _inertia_block(X, weight, centers, labels, lo, hi)
 
-# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #c070b4f1
+    with _Team(X.shape[0], *centers.shape) as team:
+        return float(sum(team.map(work)))
+
+# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #bfcc2479
 def lloyd(X, weight, centers, max_iter=300, tol=0.0):
     """Lloyd's algorithm from given centres (Lloyd 1982).
 
     Parameters
     ----------
-    X : ndarray of shape (n, d), float32 or float64, C order
+    X : ndarray (C order) or CSR of shape (n, d), float32 or float64
     weight : ndarray of shape (n,), type of X
     centers : ndarray of shape (k, d), type of X
         The start; it is not changed.
@@ -248,8 +262,8 @@ def lloyd(X, weight, centers, max_iter=300, tol=0.0):
     n_iter : int
         Rounds made, the last one included.
     """
-    labels = np.full(len(X), -1, np.int32)
-    with _Team(len(X), *centers.shape) as team:
+    labels = np.full(X.shape[0], -1, np.int32)
+    with _Team(X.shape[0], *centers.shape) as team:
         for n_iter in range(1, max_iter + 1):
             old = centers
             centers, changed = _step(X, weight, old, labels, team)
@@ -261,7 +275,7 @@ def lloyd(X, weight, centers, max_iter=300, tol=0.0):
             _label(X, weight, centers, labels, team)
     return labels, inertia(X, weight, centers, labels), centers, n_iter
 
-# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #cf02f022
+# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #2d936eaa
 @_compiled
 def _shrink_block(X, weight, candidates, closest, out, lo, hi):
     "out[t, i] = min(closest[i], squared distance of row i to candidate t); returns each candidate's weighted total."
@@ -280,17 +294,18 @@ def _shrink_block(X, weight, candidates, closest, out, lo, hi):
 
 def _shrink(X, weight, ids, closest, team):
     "New closest distances and their weighted total, for each candidate row in `ids`."
-    out, candidates = np.empty((len(ids), len(X)), X.dtype), _pad(X[ids])
-    totals = team.map(lambda lo, hi: _shrink_block(X, weight, candidates, closest, out, lo, hi))
+    out, candidates = np.empty((len(ids), X.shape[0]), X.dtype), dense_rows(X, ids)
+    shrink, candidates = (shrink_sparse, candidates) if issparse(X) else (_shrink_block, _pad(candidates))
+    totals = team.map(lambda lo, hi: shrink(X, weight, candidates, closest, out, lo, hi))
     return out, np.sum(totals, axis=0)
 
-# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #ea35df27
+# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #656f2a84
 def plusplus(X, weight, k, random_state, trials=None):
     """Numbers of the rows that greedy k-means++ chooses as the first centres (Arthur and Vassilvitskii 2007).
 
     Parameters
     ----------
-    X : ndarray of shape (n, d), float32 or float64, C order
+    X : ndarray (C order) or CSR of shape (n, d), float32 or float64
     weight : ndarray of shape (n,), type of X
     k : int
         From 1 to n.
@@ -303,33 +318,33 @@ def plusplus(X, weight, k, random_state, trials=None):
     ndarray of int, shape (k,)
     """
     trials = trials or 2 + int(np.log(k))
-    ids = np.empty(k, int)
-    ids[0] = random_state.choice(len(X), p=weight / weight.sum())
-    with _Team(len(X), trials, X.shape[1]) as team:
-        closest, total = _shrink(X, weight, ids[:1], np.full(len(X), np.inf, X.dtype), team)
+    n, ids = X.shape[0], np.empty(k, int)
+    ids[0] = random_state.choice(n, p=weight / weight.sum())
+    with _Team(n, trials, X.shape[1]) as team:
+        closest, total = _shrink(X, weight, ids[:1], np.full(n, np.inf, X.dtype), team)
         closest, total = closest[0], total[0]
         for c in range(1, k):
             drawn = random_state.uniform(size=trials) * total
-            drawn = np.searchsorted(np.cumsum(weight * closest), drawn).clip(max=len(X) - 1)
+            drawn = np.searchsorted(np.cumsum(weight * closest), drawn).clip(max=n - 1)
             out, totals = _shrink(X, weight, drawn, closest, team)
             best = totals.argmin()
             ids[c], closest, total = drawn[best], out[best], totals[best]
     return ids
 
-# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #e78e5143
+# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #fe856166
 def _start(X, weight, init, k, random_state):
     "Centres to begin with, by the method or the array that `init` is."
     if not isinstance(init, str):
         return init
     if init == "random":
-        return X[random_state.choice(len(X), size=k, replace=False, p=weight / weight.sum())]
-    return X[plusplus(X, weight, k, random_state)]
+        return dense_rows(X, random_state.choice(X.shape[0], size=k, replace=False, p=weight / weight.sum()))
+    return dense_rows(X, plusplus(X, weight, k, random_state))
 
 
-def best_of(n_init, X, weight, init, k, random_state, max_iter=300, tol=0.0):
-    """The run of `lloyd` with the lowest inertia out of `n_init`; `init` is "k-means++", "random" or the first centres."""
-    runs = (lloyd(X, weight, _start(X, weight, init, k, random_state), max_iter, tol) for _ in range(n_init))
-    best = min(runs, key=lambda run: run[1])
+def best_of(n_init, X, weight, init, k, random_state, max_iter=300, tol=0.0, run=lloyd):
+    """The run of `lloyd` (or of another with its arguments) with the lowest inertia out of `n_init`; `init` is "k-means++", "random" or the first centres."""
+    runs = (run(X, weight, _start(X, weight, init, k, random_state), max_iter, tol) for _ in range(n_init))
+    best = min(runs, key=lambda found: found[1])
     found = len(np.unique(best[0]))
     if found < k:
         warnings.warn(f"only {found} distinct clusters found, n_clusters is {k}: are there {k} distinct rows?", ConvergenceWarning, stacklevel=3)

@@ -5,25 +5,18 @@
 # %% auto #0
 __all__ = ['CenterModel']
 
-# %% ../../nbs/2_mining/04_kmeans_model.ipynb #0effa84a
-import json
-from numbers import Integral, Real
-
+# %% ../../nbs/2_mining/04_kmeans_model.ipynb #e6941bab
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
-from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, validate_data
+from sklearn.utils.extmath import row_norms, safe_sparse_dot
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from ..course.home import writing
 from .kmeans_fast import inertia, nearest
+from .kmeans_sparse import largest, tidy
+from .model import Saved, check_integer, check_number, check_weight
 
-# %% ../../nbs/2_mining/04_kmeans_model.ipynb #ea8cb513
-def _check_number(name, value, kind, least):
-    "Complain unless `value` is a finite number of this kind, `least` or more."
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, kind) or not least <= value < float("inf"):
-        what = "an integer" if kind is Integral else "a finite number"
-        raise ValueError(f"{name} must be {what}, {least} or more; got {value!r}")
-
-
+# %% ../../nbs/2_mining/04_kmeans_model.ipynb #9e75bc65
 def _check_init(init, X, k):
     "The given start as an array of the type of X, or the name of a method."
     if isinstance(init, str):
@@ -47,101 +40,75 @@ def _starts(init, n_init):
 
 def _check_table(X, k):
     "Complain about a table that cannot be clustered in its number type."
-    if len(X) < k:
-        raise ValueError(f"n_clusters={k} needs as many rows at least; X has n_samples={len(X)}")
-    if not np.abs(X).max() < np.sqrt(np.finfo(X.dtype).max / X.shape[1]) / 4:
-        raise ValueError(f"X has values as large as {np.abs(X).max():.3g}, whose squares overflow {X.dtype}; divide them first")
+    if X.shape[0] < k:
+        raise ValueError(f"n_clusters={k} needs as many rows at least; X has n_samples={X.shape[0]}")
+    if not largest(X) < np.sqrt(np.finfo(X.dtype).max / X.shape[1]) / 4:
+        raise ValueError(f"X has values as large as {largest(X):.3g}, whose squares overflow {X.dtype}; divide them first")
 
-# %% ../../nbs/2_mining/04_kmeans_model.ipynb #0872194f
-class CenterModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
+# %% ../../nbs/2_mining/04_kmeans_model.ipynb #56fa2c0e
+class CenterModel(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
     """What fitted centres can do: label new rows, measure distances, score, save. `KMeans` adds the fitting."""
+
+    def _checked(self, X, **more):
+        "X as the kernels want it: floats, rows one after the other, dense or CSR."
+        return tidy(validate_data(self, X, dtype=[np.float64, np.float32], order="C", accept_sparse="csr", accept_large_sparse=True, **more))
 
     def _prepare(self, X, sample_weight):
         "Everything that `fit` was given, checked: the table, the weights, the start (an array, or a method's name), and how many starts."
-        for name, kind, least in (("n_clusters", Integral, 1), ("max_iter", Integral, 1), ("tol", Real, 0)):
-            _check_number(name, getattr(self, name), kind, least)
-        if self.n_init != "auto":
-            _check_number("n_init ('auto' or a number)", self.n_init, Integral, 1)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], order="C")
+        check_integer("n_clusters", self.n_clusters)
+        check_integer("max_iter", self.max_iter)
+        check_number("tol", self.tol)
+        if not (isinstance(self.n_init, str) and self.n_init == "auto"):
+            check_integer("n_init ('auto' or a number)", self.n_init)
+        X = self._checked(X)
         _check_table(X, self.n_clusters)
-        weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
-        if not weight.any():
-            raise ValueError("sample_weight is 0 for every row; at least one must be positive")
         init = _check_init(self.init, X, self.n_clusters)
-        return X, weight, init, _starts(init, self.n_init)
+        return X, _weight(sample_weight, X), init, _starts(init, self.n_init)
 
     def _fitted(self, X):
         "X checked against the fit, in the type of the centres, for the kernels take one type only."
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32], order="C")
-        return X.astype(self.cluster_centers_.dtype, copy=False)
+        return self._checked(X, reset=False).astype(self.cluster_centers_.dtype, copy=False)
 
     def predict(self, X):
-        """Number of the nearest centre of each row of X: int32, shape (n,)."""
+        """Number of the nearest centre of each row of X (dense or CSR): int32, shape (n,)."""
         X = self._fitted(X)
         return nearest(X, self.cluster_centers_)
 
     def transform(self, X):
         """Distance (not squared) of each row of X to each centre: shape (n, n_clusters)."""
         X = self._fitted(X)
-        return np.sqrt(np.stack([((X - center) ** 2).sum(axis=1) for center in self.cluster_centers_], axis=1))
+        return _lengths(X, self.cluster_centers_)
 
     def score(self, X, y=None, sample_weight=None):
         """Minus the objective J of X: the larger, the better the centres describe X."""
         X = self._fitted(X)
-        weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
-        return -inertia(X, weight, self.cluster_centers_, nearest(X, self.cluster_centers_))
+        return -inertia(X, _weight(sample_weight, X), self.cluster_centers_, nearest(X, self.cluster_centers_))
 
     @property
     def _n_features_out(self):
         return len(self.cluster_centers_)
 
-    def save(self, path):
-        """Write the fitted model to a JSON file, whole or not at all. The training rows' `labels_` are not in it."""
-        text = json.dumps(_to_dict(self), indent=1)
-        with writing(path) as draft:
-            draft.write_text(text, encoding="utf-8")
+    def _state(self):
+        "The fitted attributes, but not the training rows' labels: a file that describes centres should not grow with the rows."
+        return {name: value for name, value in super()._state().items() if name != "labels_"}
 
-    @classmethod
-    def load(cls, path):
-        """Read a model that `save` wrote; ValueError if the file holds something else."""
-        with open(path, encoding="utf-8") as file:
-            try:
-                return _from_dict(cls, json.load(file))
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"{path} is not a saved {cls.__name__} model, or it is damaged: {error!r}") from error
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
 
-# %% ../../nbs/2_mining/04_kmeans_model.ipynb #5517d7b5
-_FORMAT = "dlagg.kmeans/1"
+# %% ../../nbs/2_mining/04_kmeans_model.ipynb #b5e6eb1a
+def _weight(sample_weight, X):
+    "One weight a row, in the type of X: 1 where none are given."
+    weight = check_weight(sample_weight, X)
+    return np.ones(X.shape[0], X.dtype) if weight is None else weight.astype(X.dtype)
 
 
-def _plain(value):
-    "A parameter as JSON can hold it; a random generator cannot be held, and is left out."
-    if isinstance(value, np.generic):
-        return value.item()
-    if value is None or isinstance(value, (str, int, float)):
-        return value
-    return None if isinstance(value, np.random.RandomState) else np.asarray(value).tolist()
-
-
-def _to_dict(model):
-    "A fitted model as numbers, lists and texts."
-    check_is_fitted(model)
-    names = getattr(model, "feature_names_in_", None)
-    return {"format": _FORMAT, "params": {name: _plain(value) for name, value in model.get_params().items()},
-            "dtype": model.cluster_centers_.dtype.name, "cluster_centers": model.cluster_centers_.tolist(),
-            "inertia": float(model.inertia_), "n_iter": int(model.n_iter_), "columns": None if names is None else list(names)}
-
-
-def _from_dict(cls, data):
-    "A model of class `cls` from what `_to_dict` made."
-    if data["format"] != _FORMAT:
-        raise ValueError(f"the format is {data['format']!r}, expected {_FORMAT!r}")
-    model = cls(**data["params"])
-    dtype = {"float32": np.float32, "float64": np.float64}[data["dtype"]]
-    model.cluster_centers_ = check_array(data["cluster_centers"], dtype=dtype, order="C", input_name="cluster_centers")
-    model.inertia_, model.n_iter_ = float(data["inertia"]), int(data["n_iter"])
-    model.n_features_in_ = model.cluster_centers_.shape[1]
-    if data["columns"] is not None:
-        model.feature_names_in_ = np.array(data["columns"], dtype=object)
-    return model
+def _lengths(X, centers):
+    "Distances of the rows of X to the centres: subtracted first where X is dense, by the expansion where it is sparse."
+    if not issparse(X):
+        return np.sqrt(np.stack([((X - center) ** 2).sum(axis=1) for center in centers], axis=1))
+    squared = row_norms(X, squared=True)[:, None] - 2 * safe_sparse_dot(X, centers.T, dense_output=True) + (centers**2).sum(axis=1)
+    return np.sqrt(np.maximum(squared, 0))
