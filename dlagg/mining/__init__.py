@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "apriori_network": ["plot_rules"],
         "apriori_rules": ["SearchTooLarge"],
         "arima_series": ["Forecaster", "future_index", "read_series"],
+        "arima_decompose": ["decompose", "plot_decomposition", "stl", "strength"],
         "linear_diagnostics": ["diagnostics", "plot_diagnostics"],
         "linear_lasso": ["Lasso", "lasso_path"],
         "linear_logistic": ["LogisticRegression"],
