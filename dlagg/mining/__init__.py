@@ -16,5 +16,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "linear_ols": ["LinearRegression"],
         "linear_ridge": ["Ridge"],
         "kmeans": ["KMeans", "silhouette_samples"],
+        "kmeans_minibatch": ["MiniBatchKMeans"],
     },
 )
