@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LinearClassifier', 'LogisticRegression']
 
-# %% ../../nbs/2_mining/01_linear_logistic.ipynb #3ba8d439
+# %% ../../nbs/2_mining/01_linear_logistic.ipynb #c6ba3287
 import warnings
 
 import numpy as np
@@ -15,8 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .linear_lasso import _check_rounds
-from .model import Saved, check_number, check_weight
+from .model import Saved, check_integer, check_number, check_weight
 from .linear_qr import cuts, map_spans
 
 # %% ../../nbs/2_mining/01_linear_logistic.ipynb #943efaf9
@@ -222,7 +221,7 @@ def _start(model, shift, scale):
     theta = model.coef_ * scale
     return np.column_stack([model.intercept_ + model.coef_ @ shift, theta]) if model.fit_intercept else theta
 
-# %% ../../nbs/2_mining/01_linear_logistic.ipynb #5ceaf04d
+# %% ../../nbs/2_mining/01_linear_logistic.ipynb #cbb0a070
 class LogisticRegression(LinearClassifier):
     """Logistic regression by Newton's method (iteratively reweighted least squares): two classes, or several with a softmax.
 
@@ -258,7 +257,7 @@ class LogisticRegression(LinearClassifier):
         """Fit to a table X (n, d) and a class for each row y (n,)."""
         check_number("C", self.C, infinite=True, strict=True)
         check_number("tol", self.tol)
-        _check_rounds(self.max_iter)
+        check_integer("max_iter", self.max_iter)
         X, codes, weight = _checked(self, X, y, sample_weight)
         shift, scale = _moments(X, weight, self.fit_intercept)
         evaluate = _objective(X, codes, weight, shift, scale, float(self.C), int(bool(self.fit_intercept)))

@@ -5,33 +5,46 @@
 # %% auto #0
 __all__ = ['LinearModel']
 
-# %% ../../nbs/2_mining/01_linear_model.ipynb #3f605949
+# %% ../../nbs/2_mining/01_linear_model.ipynb #8575945e
 import numpy as np
+from scipy import sparse
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .linear_qr import compress
+from .linear_sparse import compress_sparse
 from .model import Saved, check_weight
 
-# %% ../../nbs/2_mining/01_linear_model.ipynb #b444e1e5
+# %% ../../nbs/2_mining/01_linear_model.ipynb #842d1d9e
 class LinearModel(Saved, RegressorMixin, BaseEstimator):
     """What fitted linear regressions can do: predict, score, save. A subclass adds `fit`."""
 
-    def _compressed(self, X, y, sample_weight):
+    _several = False    # whether y may have several columns
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse, tags.target_tags.multi_output = True, self._several
+        return tags
+
+    def _checked(self, X, y, sample_weight):
+        "Table, target and weights as arrays of finite numbers."
+        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], y_numeric=True, accept_sparse="csr", multi_output=self._several)
+        return X, np.asarray(y, dtype=float), check_weight(sample_weight, X)
+
+    def _compressed(self, X, y, weight):
         "The checked table as a `Triangle`."
-        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], y_numeric=True)
-        y = np.asarray(y, dtype=float)
-        return compress(X, y, check_weight(sample_weight, X), self.fit_intercept)
+        return (compress_sparse if sparse.issparse(X) else compress)(X, y, weight, bool(self.fit_intercept))
 
     def _set(self, triangle, coef):
         "Store the coefficients, and the intercept that goes with them."
         if not np.isfinite(coef).all():
             raise ValueError("the coefficients are not finite: X or y holds values so large or so small that their squares leave the range of float64; rescale them")
-        self.coef_ = coef
-        self.intercept_ = float(triangle.y_mean - triangle.x_mean @ coef) if self.fit_intercept else 0.0
+        self.coef_, self.intercept_ = coef.T, 0.0
+        if self.fit_intercept:
+            self.intercept_ = triangle.y_mean - triangle.x_mean @ coef if coef.ndim > 1 else float(triangle.y_mean - triangle.x_mean @ coef)
 
     def predict(self, X):
-        """Predicted target of each row of X: shape (n,)."""
+        """Predicted target of each row of X: shape (n,), or (n, k) for a model of k targets."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        return X @ self.coef_ + self.intercept_
+        X = validate_data(self, X, dtype=[np.float64, np.float32], accept_sparse="csr", reset=False)
+        return X @ self.coef_.T + self.intercept_

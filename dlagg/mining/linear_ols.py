@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['RegressionTable', 'LinearRegression']
 
-# %% ../../nbs/2_mining/01_linear_ols.ipynb #81db0565
+# %% ../../nbs/2_mining/01_linear_ols.ipynb #288286de
 import numpy as np
 from scipy.special import fdtrc, stdtr, stdtrit    # not scipy.stats: it takes a quarter of a second to load
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .linear_model import LinearModel
-from .model import check_number
-from .linear_qr import solve
+from .linear_qr import cuts, map_spans, opened, solve
+from .model import check_choice, check_number
 
 # %% ../../nbs/2_mining/01_linear_ols.ipynb #26e9f1b8
 def _unknown(basis, direction):
@@ -35,23 +35,58 @@ def _unscaled(triangle, solution, fit_intercept):
     cov[bad, :] = cov[:, bad] = np.nan
     return cov
 
-# %% ../../nbs/2_mining/01_linear_ols.ipynb #f2b5cc9b
+# %% ../../nbs/2_mining/01_linear_ols.ipynb #1e4759e1
 def _quality(triangle, solution, fit_intercept):
     "The fitted attributes that describe the fit as a whole."
     n, used = triangle.n, solution.rank + fit_intercept
-    rss, tss, free = triangle.rss(solution.coef), float((triangle.z**2).sum()), n - used
+    rss, tss, free = triangle.rss(solution.coef), (triangle.z**2).sum(axis=0), n - used
     with np.errstate(divide="ignore", invalid="ignore"):    # a perfect fit and a constant target have no F, and say so by inf and nan
-        sigma2 = np.float64(rss) / free if free > 0 else np.nan
-        r2 = 1 - np.float64(rss) / tss
-        fvalue = np.float64(tss - rss) / solution.rank / sigma2 if solution.rank else np.nan
-        loglik = (triangle.log_weight - n * (np.log(2 * np.pi) + np.log(np.float64(rss) / n) + 1)) / 2
-    values = {"n_obs_": n, "df_resid_": free, "rank_": solution.rank, "rss_": rss, "tss_": tss, "sigma2_": float(sigma2), "r2_": float(r2),
-              "r2_adj_": float(1 - (1 - r2) * (n - fit_intercept) / free) if free > 0 else np.nan, "fvalue_": float(fvalue),
-              "f_pvalue_": float(fdtrc(solution.rank, free, fvalue)) if free > 0 else np.nan,
-              "loglik_": float(loglik), "aic_": float(2 * used - 2 * loglik), "bic_": float(np.log(n) * used - 2 * loglik)}
-    return values
+        sigma2 = rss / free if free > 0 else rss * np.nan
+        r2 = 1 - rss / tss
+        fvalue = (tss - rss) / solution.rank / sigma2 if solution.rank else rss * np.nan
+        loglik = (triangle.log_weight - n * (np.log(2 * np.pi) + np.log(rss / n) + 1)) / 2
+    values = {"n_obs_": n, "df_resid_": free, "rank_": solution.rank, "rss_": rss, "tss_": tss, "sigma2_": sigma2, "r2_": r2,
+              "r2_adj_": 1 - (1 - r2) * (n - fit_intercept) / free if free > 0 else rss * np.nan, "fvalue_": fvalue,
+              "f_pvalue_": fdtrc(solution.rank, free, fvalue) if free > 0 else rss * np.nan,
+              "loglik_": loglik, "aic_": 2 * used - 2 * loglik, "bic_": np.log(n) * used - 2 * loglik}
+    return {name: value.item() if np.ndim(value) == 0 and isinstance(value, np.generic) else value for name, value in values.items()}
 
-# %% ../../nbs/2_mining/01_linear_ols.ipynb #cde4e637
+# %% ../../nbs/2_mining/01_linear_ols.ipynb #be5ba0a2
+_COVARIANCES = {"nonrobust": None, "HC0": 0, "HC1": 0, "HC2": 1, "HC3": 2}    # the power of 1 - leverage
+
+
+def _sandwich(X, y, weight, model, kind):
+    "White's covariance of [intercept,] coefficients of each target, shape (k, p, p)."
+    P, m, first = model.spread_, model.x_mean_, int(bool(model.fit_intercept))
+    coef, intercept, half = np.atleast_2d(model.coef_), np.atleast_1d(model.intercept_), P @ P.T
+
+    def work(lo, hi):
+        total = np.zeros((len(coef), first + len(m), first + len(m)))
+        for a, b in cuts(lo, hi, len(m)):
+            rows, w = opened(X[a:b]).astype(float, copy=False), 1.0 if weight is None else weight[a:b]
+            centred = rows - m
+            free = 1 - w * (((centred @ P) ** 2).sum(axis=1) + first / model.weight_)
+            free = np.where(free < 1e-10, np.nan, free) ** _COVARIANCES[kind]
+            slopes = centred @ half
+            inverse = np.column_stack([first / model.weight_ - slopes @ m, slopes]) if first else slopes
+            for t, left in enumerate((y[a:b].reshape(b - a, -1) - rows @ coef.T - intercept).T):
+                total[t] += inverse.T @ (((w * left) ** 2 / free)[:, None] * inverse)
+        return total
+
+    cov = sum(map_spans(work, len(y), len(m)))
+    return cov * (model.n_obs_ / model.df_resid_) if kind == "HC1" else cov
+
+
+def _wald(coef, cov, rank, free):
+    "F of the hypothesis that all slopes are 0, and its p-value, by a robust covariance; NaN where it cannot be known."
+    d = len(coef)
+    slopes = cov[-d:, -d:]
+    if free <= 0 or rank < d or not np.isfinite(slopes).all() or np.linalg.matrix_rank(slopes, hermitian=True) < d:
+        return np.nan, np.nan
+    F = float(coef @ np.linalg.solve(slopes, coef) / d)
+    return F, float(fdtrc(d, free, F))
+
+# %% ../../nbs/2_mining/01_linear_ols.ipynb #1ceca48b
 def _check_level(level):
     "Complain about a coverage that is none."
     check_number("level", level, strict=True)
@@ -78,18 +113,19 @@ class RegressionTable(LinearModel):
         Returns
         -------
         pandas.DataFrame
-            A row a constant: `coef`, `std err`, `t`, `P>|t|` (of the hypothesis that it is 0), `lower`, `upper`. NaN where columns depend on each other.
+            A row a constant: `coef`, `std err`, `t`, `P>|t|` (of the hypothesis that it is 0), `lower`, `upper`. NaN where columns depend on each other. For several targets one table below the other.
         """
         import pandas as pd    # here, because a fit does not need it and should start fast
         check_is_fitted(self)
         _check_level(level)
-        values = np.append(self.intercept_, self.coef_) if self.fit_intercept else self.coef_
-        error = np.sqrt(np.diag(self.cov_))
+        values = np.column_stack([np.atleast_1d(self.intercept_), np.atleast_2d(self.coef_)]) if self.fit_intercept else np.atleast_2d(self.coef_)
+        values, index = values.ravel(), self._terms() if self.coef_.ndim == 1 else pd.MultiIndex.from_product([range(len(self.coef_)), self._terms()], names=["target", "term"])
+        error = np.sqrt(np.diagonal(self.cov_, axis1=-2, axis2=-1)).ravel()
         with np.errstate(divide="ignore", invalid="ignore"):
             t = values / error
         half = stdtrit(self.df_resid_, (1 + level) / 2) * error if self.df_resid_ > 0 else np.nan
         p = 2 * stdtr(self.df_resid_, -np.abs(t)) if self.df_resid_ > 0 else np.nan
-        return pd.DataFrame({"coef": values, "std err": error, "t": t, "P>|t|": p, "lower": values - half, "upper": values + half}, index=self._terms())
+        return pd.DataFrame({"coef": values, "std err": error, "t": t, "P>|t|": p, "lower": values - half, "upper": values + half}, index=index)
 
     def predict_interval(self, X, level=0.95):
         """Predictions with two intervals: for the mean of all rows like this one, and for one new row of weight 1.
@@ -105,7 +141,10 @@ class RegressionTable(LinearModel):
             `mean`, `mean_se`, `mean_ci_lower`, `mean_ci_upper`, `obs_ci_lower`, `obs_ci_upper`: statsmodels' names. NaN where a row asks for what the data cannot tell.
         """
         import pandas as pd
+        check_is_fitted(self)
         _check_level(level)
+        if self.coef_.ndim > 1 or self.cov_type != "nonrobust":
+            raise ValueError(f"predict_interval needs one target and cov_type='nonrobust'; the model has {len(np.atleast_2d(self.coef_))} and {self.cov_type!r}")
         mean = self.predict(X)
         index = X.index if hasattr(X, "index") and not callable(X.index) else None
         se = np.sqrt(self.sigma2_ * self._leverage(validate_data(self, X, dtype=np.float64, reset=False)))
@@ -122,37 +161,54 @@ class RegressionTable(LinearModel):
             leverage[_unknown(self.basis_, centred.T)] = np.nan
         return leverage
 
-# %% ../../nbs/2_mining/01_linear_ols.ipynb #163f6e65
+# %% ../../nbs/2_mining/01_linear_ols.ipynb #e687e730
 class LinearRegression(RegressionTable):
     """Least squares, with everything that a table of regression shows.
 
-    Solved by a QR factorisation of the centred rows (Golub 1965), in blocks; where columns depend on each other, the shortest coefficient vector.
+    Solved by a QR factorisation of the centred rows (Golub 1965), in blocks; where columns depend on each other, the shortest coefficient vector. A sparse X may have 2000 columns, and is never made dense as a whole.
 
     Parameters
     ----------
     fit_intercept : bool, default True
+    cov_type : {"nonrobust", "HC0", "HC1", "HC2", "HC3"}, default "nonrobust"
+        How standard errors come about: one variance for all rows, or White's, which hold where the noise differs from row to row.
 
     Attributes
     ----------
-    coef_, intercept_ : array of shape (d,), float
-    cov_ : array of shape (p, p)
+    coef_, intercept_ : array of shape (d,), float; (k, d), (k,) for k targets
+    cov_ : array of shape (p, p), or (k, p, p)
         Covariance of `[intercept_, *coef_]` (without the first, if there is no intercept); NaN for what the data cannot tell.
     rank_, n_obs_, df_resid_ : int
         Independent columns; rows with a weight above 0; rows minus fitted constants.
-    sigma2_, rss_, tss_, r2_, r2_adj_, fvalue_, f_pvalue_, loglik_, aic_, bic_ : float
-        As in statsmodels (`scale`, `ssr`, `centered_tss`, `rsquared`, `rsquared_adj`, ...).
+    sigma2_, rss_, tss_, r2_, r2_adj_, fvalue_, f_pvalue_, loglik_, aic_, bic_ : float, or array of shape (k,)
+        As in statsmodels (`scale`, `ssr`, `centered_tss`, `rsquared`, `rsquared_adj`, ...; for HC errors as with its `use_t=True`).
     """
 
-    def __init__(self, fit_intercept=True):
-        self.fit_intercept = fit_intercept
+    _several = True
+
+    def __init__(self, fit_intercept=True, cov_type="nonrobust"):
+        self.fit_intercept, self.cov_type = fit_intercept, cov_type
 
     def fit(self, X, y, sample_weight=None):
-        """Fit to a table X (n, d) and a target y (n,); `sample_weight` (n,) says how much each row's squared residual counts."""
-        triangle = self._compressed(X, y, sample_weight)
+        """Fit to a table X (n, d), dense or sparse, and a target y (n,), or several, (n, k); `sample_weight` (n,) says how much each row's squared residual counts."""
+        check_choice("cov_type", self.cov_type, tuple(_COVARIANCES))
+        X, y, weight = self._checked(X, y, sample_weight)
+        triangle = self._compressed(X, y, weight)
         solution = solve(triangle)
         self._set(triangle, solution.coef)
         for name, value in _quality(triangle, solution, bool(self.fit_intercept)).items():
             setattr(self, name, value)
-        self.cov_ = self.sigma2_ * _unscaled(triangle, solution, bool(self.fit_intercept))
         self.spread_, self.basis_, self.x_mean_, self.weight_ = solution.spread, solution.basis, triangle.x_mean, triangle.weight
+        cov = _unscaled(triangle, solution, bool(self.fit_intercept))
+        self.cov_ = np.multiply.outer(self.sigma2_, cov)
+        if self.cov_type != "nonrobust" and self.df_resid_ > 0:
+            self._robust(X, y, weight, np.isnan(cov))
         return self
+
+    def _robust(self, X, y, weight, unknown):
+        "Put White's covariance, and the F that goes with it, in place of the usual ones."
+        cov = _sandwich(X, y, weight, self, self.cov_type)
+        cov[:, unknown] = np.nan
+        tests = np.array([_wald(b, c, self.rank_, self.df_resid_) for b, c in zip(np.atleast_2d(self.coef_), cov)])
+        several = self.coef_.ndim > 1
+        self.cov_, (self.fvalue_, self.f_pvalue_) = (cov, tests.T.copy()) if several else (cov[0], tests[0].tolist())

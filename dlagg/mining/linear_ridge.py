@@ -5,17 +5,19 @@
 # %% auto #0
 __all__ = ['ridge_solve', 'Ridge']
 
-# %% ../../nbs/2_mining/01_linear_ridge.ipynb #44bf3898
+# %% ../../nbs/2_mining/01_linear_ridge.ipynb #c87fb13f
 import numpy as np
+from scipy import sparse
 from scipy.linalg import solve_triangular
 
 from .linear_model import LinearModel
 from .model import check_number
 from .linear_qr import solve
+from .linear_sparse import WIDE, ridge_wide
 
-# %% ../../nbs/2_mining/01_linear_ridge.ipynb #e621a0bc
+# %% ../../nbs/2_mining/01_linear_ridge.ipynb #26c1c452
 def ridge_solve(triangle, alpha):
-    """The ridge coefficients (d,) of a `Triangle`; for `alpha` 0 those of least squares."""
+    """The ridge coefficients, (d,) or (d, k), of a `Triangle`; for `alpha` 0 those of least squares."""
     A, z = triangle.A, triangle.z
     if alpha == 0:
         return solve(triangle).coef
@@ -27,12 +29,12 @@ def ridge_solve(triangle, alpha):
 
 def _padded(A, z, alpha):
     "Least squares of A, z with the penalty's rows below."
-    d = A.shape[1]
-    rows = np.block([[A, z[:, None]], [np.sqrt(alpha) * np.eye(d), np.zeros((d, 1))]])
+    d, target = A.shape[1], z if z.ndim > 1 else z[:, None]
+    rows = np.block([[A, target], [np.sqrt(alpha) * np.eye(d), np.zeros((d, target.shape[1]))]])
     T = np.linalg.qr(rows, mode="r")
-    return solve_triangular(T[:d, :d], T[:d, d])
+    return solve_triangular(T[:d, :d], T[:d, d:]).reshape(d, *z.shape[1:])
 
-# %% ../../nbs/2_mining/01_linear_ridge.ipynb #d794cb73
+# %% ../../nbs/2_mining/01_linear_ridge.ipynb #80523adf
 class Ridge(LinearModel):
     """Least squares with the penalty `alpha * ||coef||^2`.
 
@@ -45,15 +47,21 @@ class Ridge(LinearModel):
 
     Attributes
     ----------
-    coef_, intercept_ : array of shape (d,), float
+    coef_, intercept_ : array of shape (d,), float; (k, d), (k,) for k targets
     """
+
+    _several = True
 
     def __init__(self, alpha=1.0, fit_intercept=True):
         self.alpha, self.fit_intercept = alpha, fit_intercept
 
     def fit(self, X, y, sample_weight=None):
-        """Fit to a table X (n, d) and a target y (n,)."""
+        """Fit to a table X (n, d), dense or sparse, and a target y (n,), or several, (n, k). A sparse table of more than 2000 columns is solved by LSMR, see `ridge_wide`."""
         check_number("alpha", self.alpha)
-        triangle = self._compressed(X, y, sample_weight)
+        X, y, weight = self._checked(X, y, sample_weight)
+        if sparse.issparse(X) and X.shape[1] > WIDE:
+            self._set(*ridge_wide(X, y, weight, bool(self.fit_intercept), float(self.alpha)))
+            return self
+        triangle = self._compressed(X, y, weight)
         self._set(triangle, ridge_solve(triangle, float(self.alpha)))
         return self

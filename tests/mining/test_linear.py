@@ -18,10 +18,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 from threadpoolctl import threadpool_limits
 
-from dlagg.mining import Lasso, LinearRegression, LogisticRegression, Ridge, diagnostics, lasso_path, plot_diagnostics
+from dlagg.mining import ElasticNet, Lasso, LinearRegression, LogisticRegression, Ridge, diagnostics, lasso_path, plot_diagnostics
 from dlagg.mining.linear_qr import compress, solve
 
-REGRESSORS = [LinearRegression(), Ridge(), Lasso(0.01)]
+REGRESSORS = [LinearRegression(), Ridge(), Lasso(0.01), ElasticNet(0.01)]
 ALL = [*REGRESSORS, LogisticRegression()]
 
 
