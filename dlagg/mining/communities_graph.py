@@ -50,7 +50,7 @@ class CommunityGraph(NamedTuple):
         n = len(self.nodes)
         return sparse.csr_array((self.weights, self.indices, self.indptr), shape=(n, n)) + sparse.diags_array(self.loops, format="csr")
 
-# %% ../../nbs/2_mining/07_communities_graph.ipynb #881d5ef4
+# %% ../../nbs/2_mining/07_communities_graph.ipynb #db5fb40b
 def _checked_weights(weight, count):
     "Weights as floats, shape (count,); ones where there are none."
     if weight is None:
@@ -88,7 +88,8 @@ def _built(nodes, source, target, weight, notes=()):
     full = (half + half.T).tocsr()
     full.sort_indices()
     loops = 2.0 * np.bincount(source[loop], weight[loop], minlength=n)
-    degree = np.asarray(full.sum(axis=1)).ravel() + loops
+    with np.errstate(over="ignore"):    # too much is said in the next line
+        degree = np.asarray(full.sum(axis=1)).ravel() + loops
     if not np.isfinite(degree.sum()):
         raise ValueError("the weights of the edges add up to more than float64 holds; divide them first")
     return CommunityGraph(nodes, full.indptr.astype(np.int64), full.indices.astype(np.int32), full.data, loops, degree, tuple(notes))

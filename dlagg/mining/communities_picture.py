@@ -14,7 +14,7 @@ from .communities_quality import by_size, node_labels
 from .communities_spectral import leading
 from .model import check_integer
 
-# %% ../../nbs/2_mining/07_communities_picture.ipynb #9c37cfa2
+# %% ../../nbs/2_mining/07_communities_picture.ipynb #4dad9948
 _MOST = 3000
 
 
@@ -64,9 +64,20 @@ def spring_layout(graph, n_iter=120, directed="error"):
         length = np.linalg.norm(force, axis=1, keepdims=True)
         place = place + force / np.maximum(length, 1e-12) * np.minimum(length, heat)
     low = place.min(axis=0)
-    return (place - low) / (place - low).max()
+    return (place - low) / ((place - low).max() or 1)
 
-# %% ../../nbs/2_mining/07_communities_picture.ipynb #15cc8173
+# %% ../../nbs/2_mining/07_communities_picture.ipynb #bff21350
+_SHAPES = "osD^v"
+
+
+def _draw_nodes(ax, labels, place, size):
+    "Dots: the first seven communities are discs, the next seven squares, and so on."
+    for k in np.unique(labels):
+        shape, mask = k // 7, labels == k
+        look = {"marker": _SHAPES[shape], "color": PALETTE[k % 7]} if shape < len(_SHAPES) else {"marker": "X", "color": "black"}
+        ax.scatter(*place[mask].T, s=size[mask], edgecolor="white", linewidth=0.6, zorder=2, **look)
+
+
 def _draw_edges(ax, graph, labels, place):
     "Lines, those between communities last and in another colour."
     from matplotlib.collections import LineCollection
@@ -74,7 +85,7 @@ def _draw_edges(ax, graph, labels, place):
     once = row < graph.indices
     ends = np.stack([row[once], graph.indices[once]], axis=1)
     across = labels[ends[:, 0]] != labels[ends[:, 1]]
-    width = 0.4 + 1.2 * graph.weights[once] / graph.weights.max()
+    width = 0.4 + 1.2 * graph.weights[once] / graph.weights.max(initial=1e-300)
     for mask, colour, alpha in ((~across, GREY, 0.45), (across, PALETTE[1], 0.35)):
         ax.add_collection(LineCollection(place[ends[mask]], colors=colour, alpha=alpha, linewidths=width[mask], zorder=1))
     return int(across.sum()), len(ends)
@@ -109,8 +120,7 @@ def plot_graph(graph, labels=None, names=False, place=None, ax=None, directed="e
         raise ValueError(f"place must have the shape (n, 2) = {(len(labels), 2)}; got {place.shape}")
     ax = plt.subplots(figsize=(5.6, 4.8))[1] if ax is None else ax
     across, edges = _draw_edges(ax, graph, labels, place)
-    colours = [PALETTE[k] if k < len(PALETTE) else GREY for k in labels]
-    ax.scatter(*place.T, s=20 + 160 * graph.degree / graph.degree.max(), c=colours, edgecolor="white", linewidth=0.6, zorder=2)
+    _draw_nodes(ax, labels, place, 20 + 160 * graph.degree / graph.degree.max())
     if names:
         text = names if isinstance(names, dict) else {node: node for node in graph.nodes.tolist()}
         for node, (x, y) in zip(graph.nodes.tolist(), place):
@@ -118,6 +128,8 @@ def plot_graph(graph, labels=None, names=False, place=None, ax=None, directed="e
                 ax.annotate(str(text[node]), (x, y), xytext=(5, 5), textcoords="offset points", fontsize=8, color=GREY, zorder=3)
     groups = labels.max() + 1
     ax.set(title=f"{len(labels)} nodes, {edges} edges" if groups == 1 else f"{groups} communities, {across} of {edges} edges between them", aspect="equal")
-    ax.margins(0.08)
+    room = 0.07 * np.ptp(place, axis=0).max() + 1e-9
+    ax.set_xlim(place[:, 0].min() - room, place[:, 0].max() + room)
+    ax.set_ylim(place[:, 1].min() - room, place[:, 1].max() + room)
     ax.set_axis_off()
     return ax
