@@ -25,5 +25,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "linear_ridge": ["Ridge"],
         "kmeans": ["KMeans", "silhouette_samples"],
         "kmeans_minibatch": ["MiniBatchKMeans"],
+        "kmeans_mixture": ["GaussianMixture"],
+        "svm_classifier": ["SVC"],
+        "svm_kernels": ["kernel_matrix"],
+        "svm_model": ["SVR"],
     },
 )
