@@ -43,15 +43,13 @@ def levels(y, X):
     dummies[gaps, np.arange(len(gaps))] = 1.0
     return np.column_stack([dummies, X, filled]), len(gaps)
 
-# %% ../../nbs/2_mining/06_arima_fit.ipynb #93069657
-def gradient(fun, x, step=6e-6):
-    """Central differences of `fun` at `x`."""
+# %% ../../nbs/2_mining/06_arima_fit.ipynb #01aa0520
+def gradient(fun, x, value, step=1e-7):
+    """Forward differences of `fun` at `x`, where it is `value`."""
     slope, at = np.empty(len(x)), x.copy()
     for i in range(len(x)):
         at[i] = x[i] + step
-        up = fun(at)
-        at[i] = x[i] - step
-        slope[i] = (up - fun(at)) / (2 * step)
+        slope[i] = (fun(at) - value) / step
         at[i] = x[i]
     return slope
 
@@ -67,12 +65,13 @@ def _shorter(fun, x, value, step, slope):
     return x, value
 
 
-def bfgs(fun, x, tol=1e-7, max_iter=200):
+def bfgs(fun, x, tol=1e-6, least=1e-11, max_iter=200):
     """Search for the least `fun` from `x`: `(x, value, steps, converged)`.
 
-    It ends where no slope is over `tol`, or where a step gains nothing that can be told from rounding.
+    It ends where no slope is over `tol`, or where two steps in turn gain no more than `least`.
     """
-    value, slope, H = fun(x), gradient(fun, x), np.eye(len(x))
+    value, H = fun(x), np.eye(len(x))
+    slope = gradient(fun, x, value)
     for step in range(max_iter):
         if np.abs(slope).max(initial=0.0) < tol:
             return x, value, step, True
@@ -81,13 +80,13 @@ def bfgs(fun, x, tol=1e-7, max_iter=200):
             H, move = np.eye(len(x)), -slope
         move *= min(1.0, 2.0 / np.abs(move).max())      # in free numbers, 2 is far
         new, lower = _shorter(fun, x, value, move, slope @ move)
-        if value - lower <= 1e-13:
+        if value - lower <= least:
             if np.array_equal(H, np.eye(len(x))):
                 return new, lower, step, True
             H, x, value = np.eye(len(x)), new, lower    # once more, straight down
-            slope = gradient(fun, x)
+            slope = gradient(fun, x, value)
             continue
-        after = gradient(fun, new)
+        after = gradient(fun, new, lower)
         H = _updated(H, new - x, after - slope, step == 0)
         x, value, slope = new, lower, after
     return x, value, max_iter, False
@@ -103,20 +102,22 @@ def _updated(H, s, y, first):
     Hy = H @ y
     return H + np.outer(s, s) * ((sy + y @ Hy) / sy ** 2) - (np.outer(Hy, s) + np.outer(s, Hy)) / sy
 
-# %% ../../nbs/2_mining/06_arima_fit.ipynb #f1b2741d
-def search(w, sizes, m, warm=None, max_iter=200):
+# %% ../../nbs/2_mining/06_arima_fit.ipynb #a03e1bce
+def search(w, sizes, m, warm=None, max_iter=200, exact=True):
     """The free numbers of the largest likelihood: `(x, value, steps, converged)`, the value being minus the log-likelihood per observation.
 
-    `w`, shape (n, c), holds the differenced columns, `m` for missing values first; `sizes` p, q, P, Q and the season; `warm` coefficients of the four polynomials to begin from.
+    `w`, shape (n, c), holds the differenced columns, `m` for missing values first; `sizes` p, q, P, Q and the season; `warm` coefficients of the four polynomials to begin from. Without `exact`, the least conditional sum of squares.
     """
     k = int(sizes[:4].sum())
-    exact = partial(negative, sizes=sizes, w=w, m=m)
+    target = partial(negative, sizes=sizes, w=w, m=m, exact=exact)
     if warm is not None and len(warm) == k:
-        return bfgs(exact, free(warm, sizes), max_iter=max_iter)
+        return bfgs(target, free(warm, sizes), max_iter=max_iter)
     css = partial(negative, sizes=sizes, w=w, m=m, exact=False)
     zero = np.zeros(k)
+    if not exact:
+        return bfgs(target, zero, max_iter=max_iter)
     begin = [np.clip(bfgs(css, zero, tol=1e-3, max_iter=30)[0], -3.0, 3.0), zero] if k else [zero]
-    return min((bfgs(exact, x, max_iter=max_iter) for x in begin), key=lambda end: end[1])
+    return min((bfgs(target, x, max_iter=max_iter) for x in begin), key=lambda end: end[1])
 
 # %% ../../nbs/2_mining/06_arima_fit.ipynb #ef45cede
 class Solved(NamedTuple):
