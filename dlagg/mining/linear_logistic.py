@@ -5,18 +5,22 @@
 # %% auto #0
 __all__ = ['LinearClassifier', 'LogisticRegression']
 
-# %% ../../nbs/2_mining/01_linear_logistic.ipynb #c6ba3287
+# %% ../../nbs/2_mining/01_linear_logistic.ipynb #ef6b87d7
 import warnings
 
 import numpy as np
+from scipy import sparse
 from scipy.special import log_expit, logsumexp, ndtr, ndtri    # not scipy.stats: it takes a quarter of a second to load
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .model import Saved, check_integer, check_number, check_weight
+from .linear_logistic_wide import LARGE, WideObjective, newton_wide, sparse_hessian
 from .linear_qr import cuts, map_spans
+from .linear_sparse import WIDE
+from .model import Saved, check_integer, check_number, check_weight
 
 # %% ../../nbs/2_mining/01_linear_logistic.ipynb #943efaf9
 def _scores(eta, codes):
@@ -143,14 +147,19 @@ def _flattened(first, last):
     rank = int((first > 10 * len(first) * np.finfo(float).eps * first[0]).sum())
     return bool(rank and last[rank - 1] < 1e-6 * first[rank - 1])
 
-# %% ../../nbs/2_mining/01_linear_logistic.ipynb #bebbd03c
+# %% ../../nbs/2_mining/01_linear_logistic.ipynb #d081bae9
 class LinearClassifier(Saved, ClassifierMixin, BaseEstimator):
     """What fitted linear scores can do: decide, give probabilities, show a table, save. `LogisticRegression` adds the fitting."""
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
 
     def decision_function(self, X):
         """Scores of each row of X: (n,) for two classes, else (n, K)."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        X = validate_data(self, X, dtype=[np.float64, np.float32], accept_sparse="csr", reset=False)
         eta = X @ self.coef_.T + self.intercept_
         return eta[:, 0] if len(self.classes_) == 2 else eta
 
@@ -200,17 +209,37 @@ class LinearClassifier(Saved, ClassifierMixin, BaseEstimator):
         less = np.kron(np.column_stack([-np.ones(K - 1), np.eye(K - 1)]), np.eye(values.shape[1]))
         return less @ values.ravel(), less @ self.cov_ @ less.T, pd.MultiIndex.from_product([self.classes_[1:], names], names=["class", "term"])
 
-# %% ../../nbs/2_mining/01_linear_logistic.ipynb #e37a06e6
+# %% ../../nbs/2_mining/01_linear_logistic.ipynb #df8be432
 def _checked(model, X, y, sample_weight):
     "The table, the classes as numbers 0, 1, ..., and the weights."
-    X, y = validate_data(model, X, y, dtype=[np.float64, np.float32])
+    X, y = validate_data(model, X, y, dtype=[np.float64, np.float32], accept_sparse="csr")
     check_classification_targets(y)
     weight = check_weight(sample_weight, X)
-    weight = np.ones(len(X)) if weight is None else weight
+    weight = np.ones(len(y)) if weight is None else weight
     model.classes_, codes = np.unique(y, return_inverse=True)
     if len(np.unique(codes[weight > 0])) < 2:
         raise ValueError(f"y must hold 2 classes or more in rows with a weight; got one class only: {model.classes_[codes[weight > 0][0]]}")
+    if model.class_weight is not None:
+        weight = weight * compute_class_weight(model.class_weight, classes=model.classes_, y=y, sample_weight=weight)[codes]
     return X, codes, weight
+
+
+def _covariance(H, shift, scale, K, first):
+    "The inverse of the Hessian of scaled columns, in the user's columns."
+    back = np.diag(np.concatenate([np.ones(first), 1 / scale]))
+    if first:
+        back[0, 1:] = -shift / scale
+    wide = np.kron(np.eye(K) - (1 / K if K > 1 else 0), back)    # of several classes, the mean is 0
+    return wide @ _inverse(H) @ wide.T
+
+
+def _sparse_scale(X, weight):
+    "The weighted root mean square of each sparse column; 1 for an empty one."
+    size = np.abs(X.data).max(initial=0)
+    if not size < 1e145 or 0 < size < 1e-145:
+        raise ValueError("X holds values so large or so small that their squares leave the range of float64; rescale them")
+    square = X.multiply(X).T @ weight / weight.sum()
+    return np.where(square > 0, np.sqrt(square), 1)
 
 
 def _start(model, shift, scale):
@@ -221,7 +250,7 @@ def _start(model, shift, scale):
     theta = model.coef_ * scale
     return np.column_stack([model.intercept_ + model.coef_ @ shift, theta]) if model.fit_intercept else theta
 
-# %% ../../nbs/2_mining/01_linear_logistic.ipynb #cbb0a070
+# %% ../../nbs/2_mining/01_linear_logistic.ipynb #8fc0680d
 class LogisticRegression(LinearClassifier):
     """Logistic regression by Newton's method (iteratively reweighted least squares): two classes, or several with a softmax.
 
@@ -238,48 +267,68 @@ class LogisticRegression(LinearClassifier):
     max_iter : int, default 100
     warm_start : bool, default False
         Begin at the last fit's coefficients.
+    class_weight : dict, "balanced" or None, default None
+        A factor for the weights of each class's rows; "balanced" gives all classes the same total.
 
     Attributes
     ----------
     classes_ : array of shape (K,)
     coef_, intercept_ : array of shape (1, d) and (1,) for two classes, (K, d) and (K,) for more
     cov_ : array
-        Covariance of `[intercept, *coef]`, class after class; NaN for a finite C, for which no such thing holds.
+        Covariance of `[intercept, *coef]`, class after class; None for a finite C, for which no such thing holds.
     loglik_ : float
     n_iter_ : int
     """
 
-    def __init__(self, C=1.0, fit_intercept=True, tol=1e-8, max_iter=100, warm_start=False):
+    def __init__(self, C=1.0, fit_intercept=True, tol=1e-8, max_iter=100, warm_start=False, class_weight=None):
         self.C, self.fit_intercept, self.tol = C, fit_intercept, tol
-        self.max_iter, self.warm_start = max_iter, warm_start
+        self.max_iter, self.warm_start, self.class_weight = max_iter, warm_start, class_weight
 
     def fit(self, X, y, sample_weight=None):
-        """Fit to a table X (n, d) and a class for each row y (n,)."""
+        """Fit to a table X (n, d), dense or sparse, and a class for each row y (n,)."""
         check_number("C", self.C, infinite=True, strict=True)
         check_number("tol", self.tol)
         check_integer("max_iter", self.max_iter)
         X, codes, weight = _checked(self, X, y, sample_weight)
-        shift, scale = _moments(X, weight, self.fit_intercept)
-        evaluate = _objective(X, codes, weight, shift, scale, float(self.C), int(bool(self.fit_intercept)))
+        thin = sparse.issparse(X)
+        shift, scale = (np.zeros(X.shape[1]), _sparse_scale(X, weight)) if thin else _moments(X, weight, self.fit_intercept)
         start = _start(self, shift, scale)
-        if len(X) >= 100_000 and not start.any():
-            start = _rough(X, codes, weight, shift, scale, float(self.C), start)
-        theta, value, H, self.n_iter_, converged = _newton(evaluate, start, float(self.tol), int(self.max_iter))
+        search = self._wide if thin or (start.size > LARGE and not np.isinf(self.C)) else self._square
+        theta, value, H, self.n_iter_, converged, flat = search(X, codes, weight, shift, scale, start)
         self._store(theta, H, shift, scale, weight.sum())
         self.loglik_ = -float(value * weight.sum() - (self.coef_**2).sum() / (2 * self.C))
-        if np.isinf(self.C) and _flattened(evaluate(np.zeros_like(theta))[2], H):
+        if flat:
             warnings.warn("some classes can be separated without error, so the likelihood has no maximum and some coefficients mean nothing; give C a finite value", ConvergenceWarning)
         elif not converged:
             warnings.warn(f"no minimum after {self.n_iter_} rounds (max_iter={self.max_iter}); raise max_iter, or give C a smaller value", ConvergenceWarning)
         return self
 
+    def _square(self, X, codes, weight, shift, scale, start):
+        "Newton's method with the Hessian: theta, value, Hessian, rounds, converged, flat."
+        evaluate = _objective(X, codes, weight, shift, scale, float(self.C), int(bool(self.fit_intercept)))
+        if len(X) >= 100_000 and not start.any():
+            start = _rough(X, codes, weight, shift, scale, float(self.C), start)
+        theta, value, H, rounds, converged = _newton(evaluate, start, float(self.tol), int(self.max_iter))
+        return theta, value, H, rounds, converged, np.isinf(self.C) and _flattened(evaluate(np.zeros_like(theta))[2], H)
+
+    def _wide(self, X, codes, weight, shift, scale, start):
+        "The same by conjugate gradients; the Hessian is made only where standard errors need it."
+        if np.isinf(self.C) and start.size > WIDE:
+            raise ValueError(f"X is sparse and asks for {start.size:,} coefficients; without a penalty (C=numpy.inf) {WIDE:,} are accepted at most. Give C a finite value")
+        objective = WideObjective(X.astype(float, copy=False), codes, weight, shift, scale, float(self.C), int(bool(self.fit_intercept)))
+        theta, value, P, rounds, converged = newton_wide(objective, start, float(self.tol), int(self.max_iter))
+        if not np.isinf(self.C):
+            return theta, value, None, rounds, converged, False
+        H = sparse_hessian(objective, P)
+        return theta, value, H, rounds, converged, _flattened(sparse_hessian(objective, objective(np.zeros_like(theta))[2]), H)
+
     def _store(self, theta, H, shift, scale, total):
         "Coefficients and their covariance in the user's columns."
         K, first = len(theta), int(bool(self.fit_intercept))
-        back = np.diag(np.concatenate([np.ones(first), 1 / scale]))
-        if first:
-            back[0, 1:] = -shift / scale
-        values = theta @ back.T
-        self.coef_, self.intercept_ = values[:, first:], values[:, 0] if first else np.zeros(K)
-        wide = np.kron(np.eye(K), back)
-        self.cov_ = wide @ _inverse(H) @ wide.T / total if np.isinf(self.C) else np.full((K * len(back),) * 2, np.nan)
+        if K > 1:    # where the same for all classes changes nothing, their mean is 0
+            free = np.full(theta.shape[1], np.isinf(self.C))
+            free[:first] = True
+            theta = theta - free * theta.mean(axis=0)
+        self.coef_ = theta[:, first:] / scale
+        self.intercept_ = theta[:, 0] - self.coef_ @ shift if first else np.zeros(K)
+        self.cov_ = _covariance(H, shift, scale, K, first) / total if np.isinf(self.C) else None

@@ -5,14 +5,17 @@
 # %% auto #0
 __all__ = ['WIDE', 'Centred', 'compress_sparse', 'ridge_wide']
 
-# %% ../../nbs/2_mining/01_linear_sparse.ipynb #a15cfaaa
+# %% ../../nbs/2_mining/01_linear_sparse.ipynb #eff5251b
+from contextlib import nullcontext
+
 import numpy as np
 from scipy.linalg import LinAlgError, cholesky, lapack, solve_triangular
 from scipy.sparse.linalg import LinearOperator, lsmr
 
+from ..course.machine import one_blas_thread
 from .linear_qr import Triangle, compress
 
-# %% ../../nbs/2_mining/01_linear_sparse.ipynb #aacb4e98
+# %% ../../nbs/2_mining/01_linear_sparse.ipynb #90665ba7
 WIDE = 2000    # columns: 4 million numbers in a square, 32 MB
 
 
@@ -61,7 +64,8 @@ def compress_sparse(X, y, weight=None, fit_intercept=True):
     if X.shape[1] > WIDE:
         raise ValueError(f"X is sparse with {X.shape[1]:,} columns; this model takes {WIDE:,} at most. Ridge and Lasso take more, and Ridge(alpha=0) is least squares")
     table = Centred(X, weight, fit_intercept)
-    R = _cholesky(table.gram()) if X.shape[0] > X.shape[1] else None
+    with one_blas_thread() if X.shape[1] < 500 else nullcontext():    # small squares: threads that wait for each other cost more than they save
+        R = _cholesky(table.gram()) if X.shape[0] > X.shape[1] else None
     if R is None or not (np.abs(R).max(initial=0) < 1e145 and np.abs(y).max() < 1e145):
         return compress(X, y, weight, fit_intercept)
     y_mean = table.weight @ y / table.total if fit_intercept else np.zeros(y.shape[1:])

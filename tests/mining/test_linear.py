@@ -1,6 +1,7 @@
 """Linear models as tools: scikit-learn's conventions and numbers, statsmodels' tables, certified data, odd input, and files."""
 import subprocess
 import sys
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -10,6 +11,7 @@ import sklearn.linear_model
 import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV
@@ -19,6 +21,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from threadpoolctl import threadpool_limits
 
 from dlagg.mining import ElasticNet, Lasso, LinearRegression, LogisticRegression, Ridge, diagnostics, lasso_path, plot_diagnostics
+from dlagg.mining.linear_lasso_sparse import lasso_wide
 from dlagg.mining.linear_qr import compress, solve
 
 REGRESSORS = [LinearRegression(), Ridge(), Lasso(0.01), ElasticNet(0.01)]
@@ -168,7 +171,8 @@ def test_errors_name_what_is_wrong(model):
         clone(model).fit(X, y).predict(np.ones((1, 3)))
 
 
-@pytest.mark.parametrize("model, says", [(Ridge(-1), "alpha must be a finite number, 0 or more; got -1"), (Lasso(np.nan), "alpha must be a finite number"), (Lasso(tol="x"), "tol must be"),
+@pytest.mark.parametrize("model, says", [(Ridge(-1), "alpha must be a finite number, 0 or more; got -1"), (Lasso(np.nan), "alpha must be a finite number"), (Lasso(tol="x"), "tol must be"), (ElasticNet(l1_ratio=1.5), "l1_ratio must be between 0 and 1; got 1.5"),
+                                         (LinearRegression(cov_type="HC4"), "cov_type must be one of 'nonrobust', 'HC0'"),
                                          (Lasso(max_iter=0), "max_iter must be an integer, 1 or more; got 0"), (LogisticRegression(C=0), "C must be a number, more than 0; got 0")])
 def test_parameters_are_checked(model, says):
     with pytest.raises(ValueError, match=says):
@@ -348,3 +352,136 @@ def test_the_triangle_keeps_every_length():
 def test_importing_does_not_load_the_heavy():
     code = "import sys; import dlagg.mining; from dlagg.mining import LinearRegression; print(sorted({'pandas', 'matplotlib', 'numba', 'pyarrow', 'keras'} & set(sys.modules)))"
     assert "matplotlib" not in subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+
+def thin(n=300, d=40, seed=0, density=0.1):
+    rng = np.random.default_rng(seed)
+    X = sparse.random_array((n, d), density=density, format="csr", rng=rng)
+    return X, X @ rng.normal(size=d) + 0.1 * rng.normal(size=n), rng.integers(0, 3, n) * rng.uniform(0.5, 2, n)
+
+
+@pytest.mark.parametrize("model", [*REGRESSORS, LinearRegression(fit_intercept=False, cov_type="HC3"), Ridge(0)], ids=repr)
+@pytest.mark.parametrize("kind", ["csr", "csc", "twins", "wide", "far"])
+def test_sparse_tables_give_the_answers_of_dense_ones(model, kind):
+    X, y, w = thin(30, 60) if kind == "wide" else thin()
+    if kind == "twins":    # a column twice, an empty one: the Cholesky factor gives up, and QR takes over
+        X = sparse.hstack([X, X[:, [3]], sparse.csr_array((X.shape[0], 1))])
+    if kind == "far":      # a column of ones plus a little: centred without being made dense
+        X = sparse.hstack([X, sparse.csr_array(1e3 + np.random.default_rng(1).normal(size=(X.shape[0], 1)))])
+    X = X.tocsc() if kind == "csc" else sparse.csr_array(X)
+    ours, dense = clone(model).fit(X, y, sample_weight=w), clone(model).fit(X.toarray(), y, sample_weight=w)
+    np.testing.assert_allclose(ours.predict(X), dense.predict(X.toarray()), atol=1e-3 if hasattr(model, "tol") else 1e-8)
+    if hasattr(dense, "cov_"):
+        np.testing.assert_allclose(ours.cov_, dense.cov_, rtol=1e-6, atol=1e-9)
+        assert ours.rank_ == dense.rank_ and abs(ours.r2_ - dense.r2_) < 1e-9
+
+
+def test_very_wide_sparse_tables_are_never_made_dense():
+    rng = np.random.default_rng(0)
+    X = sparse.random_array((1000, 200_000), density=5e-4, format="csr", rng=rng)    # 1.6 GB as a dense table
+    y = X[:, :50] @ rng.normal(size=50) + 0.1 * rng.normal(size=2000)
+    tracemalloc.start()
+    ridge, lasso, classes = Ridge(0.1).fit(X, y), Lasso(1e-4).fit(X, y), LogisticRegression().fit(X, y > 0)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 2e8
+    np.testing.assert_allclose(ridge.coef_, sklearn.linear_model.Ridge(0.1, tol=1e-12, solver="lsqr").fit(X, y).coef_, atol=1e-4)
+    np.testing.assert_allclose(lasso.coef_, sklearn.linear_model.Lasso(1e-4, tol=1e-10).fit(X, y).coef_, atol=1e-4)
+    np.testing.assert_allclose(classes.coef_, sklearn.linear_model.LogisticRegression(tol=1e-10, max_iter=10_000).fit(X, y > 0).coef_, atol=1e-4)
+    with pytest.raises(ValueError, match="X is sparse with 200,000 columns; this model takes 2,000 at most"):
+        LinearRegression().fit(X, y)
+    with pytest.raises(ValueError, match="200,001 coefficients; without a penalty"):
+        LogisticRegression(C=np.inf).fit(X, y > 0)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("C", [1.0, np.inf])
+@pytest.mark.parametrize("class_weight", [None, "balanced", {0: 2, 1: 0.5, 2: 1}])
+def test_logistic_regression_by_class_weight_dense_and_sparse(classes, C, class_weight):
+    rng = np.random.default_rng(0)
+    X = sparse.random_array((1000, 8), density=0.3, format="csr", rng=rng)
+    y, w = rng.integers(0, classes, 1000), rng.uniform(0.5, 2, 1000)
+    class_weight = {k: v for k, v in class_weight.items() if k < classes} if isinstance(class_weight, dict) else class_weight
+    thin_fit, dense = (LogisticRegression(C=C, class_weight=class_weight).fit(table, y, sample_weight=w) for table in (X, X.toarray()))
+    theirs = sklearn.linear_model.LogisticRegression(C=C, class_weight=class_weight, tol=1e-10, max_iter=10_000).fit(X.toarray(), y, sample_weight=w)
+    for ours in (thin_fit, dense):
+        np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-4)
+        np.testing.assert_allclose(ours.intercept_, theirs.intercept_, atol=1e-4)
+        np.testing.assert_allclose(ours.predict_proba(X if ours is thin_fit else X.toarray()), theirs.predict_proba(X.toarray()), atol=1e-4)
+    if C == np.inf:
+        np.testing.assert_allclose(thin_fit.cov_, dense.cov_, rtol=1e-5, atol=1e-9)
+
+
+def test_many_coefficients_take_the_way_without_a_hessian():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 5, 400)
+    X = rng.normal(100, 3, (400, 250)) + 2 * np.eye(5)[y] @ rng.normal(size=(5, 250))    # far from 0: the centring matters
+    ours, theirs = LogisticRegression(0.01).fit(X, y), sklearn.linear_model.LogisticRegression(C=0.01, tol=1e-9, max_iter=10_000).fit(X - 100, y)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-5)
+    assert ours.cov_ is None
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(12, 60), st.integers(1, 5), st.sampled_from(["HC0", "HC1", "HC2", "HC3"]), st.booleans(), st.integers(0, 10**6))
+def test_robust_errors_by_statsmodels(n, d, kind, intercept, seed):
+    rng = np.random.default_rng(seed)
+    X, w = rng.normal(3, 2, (n, d)), rng.uniform(0.2, 2, n)
+    y = X.sum(axis=1) + rng.normal(size=n) * (1 + np.abs(X[:, 0]))
+    ours = LinearRegression(fit_intercept=intercept, cov_type=kind).fit(X, y, sample_weight=w)
+    theirs = sm.WLS(y, sm.add_constant(X) if intercept else X, weights=w).fit(cov_type=kind, use_t=True)
+    np.testing.assert_allclose(ours.cov_, theirs.cov_params(), rtol=1e-7, atol=1e-12)
+    np.testing.assert_allclose(ours.summary().to_numpy()[:, 1:], np.column_stack([theirs.bse, theirs.tvalues, theirs.pvalues, theirs.conf_int()]), rtol=1e-6, atol=1e-10)
+    np.testing.assert_allclose([ours.fvalue_, ours.f_pvalue_], [float(theirs.fvalue), float(theirs.f_pvalue)], rtol=1e-6, atol=1e-12)
+
+
+def test_robust_errors_cover_where_usual_ones_do_not():
+    rng, X = np.random.default_rng(0), np.linspace(0, 4, 60)[:, None] ** 2
+    covered = {"nonrobust": 0, "HC3": 0}
+    for _ in range(400):
+        y = 2 * X[:, 0] + rng.normal(size=60) * (0.2 + X[:, 0])
+        for kind in covered:
+            row = LinearRegression(cov_type=kind).fit(X, y).summary().loc["x1"]
+            covered[kind] += row.lower <= 2 <= row.upper
+    assert covered["nonrobust"] < 0.92 * 400 < covered["HC3"] < 0.985 * 400, covered
+
+
+@pytest.mark.parametrize("model", [LinearRegression(), LinearRegression(cov_type="HC2"), Ridge(2.0)], ids=repr)
+@pytest.mark.parametrize("n", [3, 200])
+def test_several_targets_are_as_many_fits(model, n, tmp_path):
+    X, y, w = table(n)
+    Y = np.column_stack([y, y**2, X[:, 0] - 1])
+    model = clone(model).fit(X, Y, sample_weight=w)
+    for t in range(3):
+        one = clone(model).fit(X, Y[:, t], sample_weight=w)
+        np.testing.assert_allclose(model.coef_[t], one.coef_, rtol=1e-7, atol=1e-9)
+        np.testing.assert_allclose(model.predict(X)[:, t], one.predict(X), rtol=1e-7, atol=1e-9)
+        if n == 200 and isinstance(model, LinearRegression):
+            np.testing.assert_allclose(model.cov_[t], one.cov_, rtol=1e-6, atol=1e-20)
+            np.testing.assert_allclose([model.r2_[t], model.rss_[t]], [one.r2_, one.rss_], rtol=1e-6, atol=1e-15)
+    model.save(tmp_path / "model.arrow")
+    np.testing.assert_array_equal(type(model).load(tmp_path / "model.arrow").predict(X), model.predict(X))
+    if isinstance(model, LinearRegression):
+        with pytest.raises(ValueError, match="predict_interval needs one target"):
+            model.predict_interval(X)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(2, 40), st.integers(1, 50), st.floats(0.01, 2), st.floats(0.05, 1), st.booleans(), st.integers(0, 10**6))
+def test_the_elastic_net_is_optimal(n, d, alpha, ratio, sparse_way, seed):
+    rng = np.random.default_rng(seed)
+    X, y = rng.normal(size=(n, d)), rng.normal(size=n)
+    if sparse_way:    # the descent over entries, which very wide tables take
+        b = np.zeros(d)
+        lasso_wide(sparse.csr_array(X), y, None, True, b, alpha * ratio, alpha * (1 - ratio), 1e-12, 100_000)
+    else:
+        b = ElasticNet(alpha, l1_ratio=ratio, tol=1e-12, max_iter=100_000).fit(X, y).coef_
+    left = y - y.mean() - (X - X.mean(0)) @ b
+    slope = (X - X.mean(0)).T @ left / n - alpha * (1 - ratio) * b
+    assert np.abs(slope).max() <= alpha * ratio * (1 + 1e-4) + 1e-6
+    on = np.abs(b) > 1e-5
+    np.testing.assert_allclose(slope[on], np.sign(b[on]) * alpha * ratio, atol=1e-4)
+
+
+def test_a_first_fit_needs_no_compiler():
+    code = "import sys; from dlagg.mining import LinearRegression, LogisticRegression, Ridge; [m().fit([[0.], [1.], [2.]], [0, 1, 1]) for m in (LinearRegression, Ridge, LogisticRegression)]; print('numba' in sys.modules, 'statsmodels' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == ["False", "False"]
