@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "apriori_network": ["plot_rules"],
         "apriori_rules": ["SearchTooLarge"],
         "arima_model": ["ARIMA"],
+        "arima_search": ["auto_arima"],
         "communities_graph": ["GraphWarning", "read_graph"],
         "communities_louvain": ["Louvain"],
         "communities_picture": ["plot_graph", "spring_layout"],

@@ -84,7 +84,7 @@ def check_columns(w, m, names):
     if triangle[-1] < 1e-10:
         raise ValueError("the trend and X explain y completely: there is no error to model")
 
-# %% ../../nbs/2_mining/06_arima_model.ipynb #29ce3103
+# %% ../../nbs/2_mining/06_arima_model.ipynb #595b03ce
 class ARIMA(Forecaster):
     """Seasonal ARIMA with regressors, by exact Gaussian maximum likelihood: equations (1) to (9) of the lesson.
 
@@ -242,6 +242,19 @@ class ARIMA(Forecaster):
         unknown = np.linalg.solve(triangle.T, mean[:, :-1].T) if len(triangle) else np.zeros((1, h))
         variance = self.params_["sigma2"] * ((spread ** 2).sum(axis=1) + (unknown ** 2).sum(axis=0))
         return normal_interval(mean[:, -1] + self._regression(h, X), np.sqrt(variance), level)
+
+    def _state(self):
+        state = super()._state()
+        if "path_" in state:    # what auto_arima tried
+            state["path_"] = state["path_"].to_dict("list")
+        return state
+
+    def _restore(self, state):
+        if "path_" in state:
+            state = {**state, "path_": pd.DataFrame(state["path_"])}
+            for name in ("order", "seasonal_order"):
+                state["path_"][name] = state["path_"][name].map(tuple)
+        super()._restore(state)
 
     def simulate(self, n, random_state=None, X=None, paths=1):
         """Draw what may come next: `n` values that follow the series.
