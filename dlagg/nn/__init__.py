@@ -2,16 +2,24 @@
 
 All modules are imported at once: they are small, and layers and optimizers are found by name in files.
 """
+from .attention_layers import SelfAttention
 from .backprop_descent import GradientDescent
 from .backprop_fit import EarlyStopping, History, TrainingDiverged
 from .backprop_keras import from_keras, to_keras
 from .backprop_layers import Activation, Dense, Dropout, Flatten, Layer, Reshape, ShapeError
 from .backprop_network import Network
 from .backprop_norm import BatchNormalization, LayerNormalization
+from .convolution_layers import Conv2D, Conv2DTranspose
+from .convolution_pooling import AveragePooling2D, GlobalAveragePooling2D, MaxPooling2D, UpSampling2D
 from .neurons_losses import BinaryCrossentropy, CategoricalCrossentropy, Huber, MeanAbsoluteError, MeanSquaredError, SparseCategoricalCrossentropy
+from .optimizers_kinds import SGD, Adam, AdamW, RMSprop, cosine_decay, exponential_decay, step_decay
+from .recurrent_base import SimpleRNN
+from .recurrent_gates import GRU, LSTM
+from .recurrent_masks import Bidirectional, Masking, RepeatVector
 
 __all__ = [
-    "Activation", "BatchNormalization", "BinaryCrossentropy", "CategoricalCrossentropy", "Dense", "Dropout", "EarlyStopping", "Flatten", "GradientDescent", "History",
-    "Huber", "Layer", "LayerNormalization", "MeanAbsoluteError", "MeanSquaredError", "Network", "Reshape", "ShapeError", "SparseCategoricalCrossentropy", "TrainingDiverged",
-    "from_keras", "to_keras",
+    "SGD", "Activation", "Adam", "AdamW", "AveragePooling2D", "BatchNormalization", "Bidirectional", "BinaryCrossentropy", "CategoricalCrossentropy", "Conv2D", "Conv2DTranspose", "Dense",
+    "Dropout", "EarlyStopping", "Flatten", "GRU", "GlobalAveragePooling2D", "GradientDescent", "History", "Huber", "LSTM", "Layer", "LayerNormalization", "Masking", "MaxPooling2D",
+    "MeanAbsoluteError", "MeanSquaredError", "Network", "RMSprop", "RepeatVector", "Reshape", "SelfAttention", "ShapeError", "SimpleRNN", "SparseCategoricalCrossentropy", "TrainingDiverged",
+    "UpSampling2D", "cosine_decay", "exponential_decay", "from_keras", "step_decay", "to_keras",
 ]

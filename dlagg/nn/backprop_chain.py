@@ -27,7 +27,7 @@ def _check_layers(layers):
         seen.add(layer.name)
     return layers
 
-# %% ../../nbs/3_nn/02_backprop_chain.ipynb #7231c9bd
+# %% ../../nbs/3_nn/02_backprop_chain.ipynb #d49c3995
 class Chain:
     """Layers one after the other: `forward`, `backward`, weights. `Network` adds training."""
 
@@ -60,6 +60,7 @@ class Chain:
         for layer in self.layers:
             y = layer.forward(x, training, mask=mask) if layer.uses_mask else layer.forward(x, training)
             mask, x = layer.mask_after(x, mask), y
+        self._mask = mask    # the steps of the outputs that count, where a layer said which
         return x
 
     def backward(self, dy, *, sums=False, to_input=False):

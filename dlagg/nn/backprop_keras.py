@@ -29,7 +29,7 @@ def to_keras(network):
     model.set_weights(network.get_weights())
     return model
 
-# %% ../../nbs/3_nn/02_backprop_keras.ipynb #f3375de7
+# %% ../../nbs/3_nn/02_backprop_keras.ipynb #f2a11eb4
 IGNORED = {"name", "trainable", "dtype", "batch_input_shape", "sparse", "optional", "build_config", "seed", "synchronized", "quantization_config", "lora_rank", "lora_alpha", "rms_scaling",
            "unroll", "zero_output_for_mask", "use_cudnn", "implementation", "data_format"}    # say how, where or when, not what
 
@@ -58,9 +58,9 @@ def our_layer(layer):
     kind = Layer.kinds.get(type(layer).__name__)
     if kind is None:
         raise ValueError(f"dlagg.nn has no layer {type(layer).__name__!r} (layer {layer.name}); there are {', '.join(sorted(Layer.kinds))}")
+    if hasattr(kind, "from_keras"):
+        return kind.from_keras(layer)
     config = _config(layer)
-    if hasattr(kind, "from_keras_config"):
-        return kind.from_keras_config(config, layer.name)
     ours = kind.__init__.__code__.co_varnames[:kind.__init__.__code__.co_argcount]
     given = {name: value for name, value in config.items() if name in ours}
     default = _config(type(layer)(**_needed(layer)))

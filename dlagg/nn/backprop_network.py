@@ -19,7 +19,7 @@ from .backprop_fit import History, batches, diverged, metric_of, read_rows, same
 from .backprop_layers import ShapeError, from_dict, to_dict
 from .neurons_losses import Loss, loss_of
 
-# %% ../../nbs/3_nn/02_backprop_network.ipynb #b543cda8
+# %% ../../nbs/3_nn/02_backprop_network.ipynb #7cb14052
 def behind_activation(loss, layer):
     """The loss to be used on the sums of the last layer, or None where the outputs themselves must do."""
     if loss.activation is None or loss.from_logits or getattr(layer, "activation", None) != loss.activation or not hasattr(layer, "backward_sums"):
@@ -54,17 +54,25 @@ class Compiled(Weighted):
             raise ShapeError(f"the network was built for rows of shape {self.input_shape}; x has rows of shape {x.shape[1:]}"
                              + (f", which x.reshape(-1, {', '.join(map(str, self.input_shape))}) would mend" if np.prod(x.shape[1:]) == np.prod(self.input_shape) else ""))
 
+    def _masked(self, weight):
+        "Weights in which steps that do not count have 0, and the others so much more that the loss is their mean, as in Keras."
+        if self._mask is None:
+            return weight
+        counts = (self._mask * (self._mask.size / max(self._mask.sum(), 1))).astype(self.dtype)
+        return counts if weight is None else counts * weight.reshape(len(weight), -1)
+
     def _loss(self, y, out, weight=None):
         "Loss of the last forward pass, as a number."
+        weight = self._masked(weight)
         return self._on_sums(y, self.layers[-1]._z, weight) if self._on_sums else self.loss(y, out, weight)
 
     def gradient(self, x, y, weight=None):
         """Forward and backward for one batch: fills all gradients; returns `(loss, outputs)`."""
         out = self.forward(x, training=True)
         if self._on_sums:
-            self.backward(self._on_sums.gradient(y, self.layers[-1]._z, weight), sums=True)
+            self.backward(self._on_sums.gradient(y, self.layers[-1]._z, self._masked(weight)), sums=True)
         else:
-            self.backward(self.loss.gradient(y, out, weight))
+            self.backward(self.loss.gradient(y, out, self._masked(weight)))
         return self._loss(y, out, weight), out
 
     def train_on_batch(self, x, y, weight=None):
@@ -74,7 +82,7 @@ class Compiled(Weighted):
             self.optimizer.update(self.parameters, self.gradients)
         return value, out
 
-# %% ../../nbs/3_nn/02_backprop_network.ipynb #a142d5e8
+# %% ../../nbs/3_nn/02_backprop_network.ipynb #ead842bf
 def _show_epochs(epochs, verbose):
     "An iterator over the epochs, with a progress bar where one is wanted."
     if verbose in ("auto", 1, True):
@@ -93,12 +101,20 @@ def _split(x, y, weight, share):
     return (x[:cut], y[:cut], None if weight is None else weight[:cut]), ((x[cut:], y[cut:]) if share else None)
 
 
+def _report(bar, verbose, epoch, epochs, logs):
+    "Tell the reader what the epoch brought, in the way that was asked for."
+    if verbose == 2:
+        print(f"epoch {epoch + 1}/{epochs}: " + ", ".join(f"{name} {value:.4f}" for name, value in logs.items()))
+    elif hasattr(bar, "set_postfix"):
+        bar.set_postfix({name: f"{value:.4f}" for name, value in logs.items()})
+
+
 def _call(callbacks, event, *args):
     for callback in callbacks:
         if hasattr(callback, event):
             getattr(callback, event)(*args)
 
-# %% ../../nbs/3_nn/02_backprop_network.ipynb #bca69206
+# %% ../../nbs/3_nn/02_backprop_network.ipynb #1fea3150
 class Trained(Compiled):
     """A compiled chain that learns from tables."""
 
@@ -134,10 +150,7 @@ class Trained(Compiled):
             if held_out is not None:
                 logs |= {f"val_{name}": value for name, value in self.evaluate(*held_out, return_dict=True).items()}
             history.append(epoch, logs)
-            if verbose == 2:
-                print(f"epoch {epoch + 1}/{epochs}: " + ", ".join(f"{name} {value:.4f}" for name, value in logs.items()))
-            elif hasattr(bar, "set_postfix"):
-                bar.set_postfix({name: f"{value:.4f}" for name, value in logs.items()})
+            _report(bar, verbose, epoch, epochs, logs)
             _call(callbacks, "on_epoch_end", epoch, logs, self)
             if self.stop_training:
                 break

@@ -12,7 +12,7 @@ from scipy.special import expit
 
 from .neurons_activations import activation
 
-# %% ../../nbs/3_nn/01_neurons_losses.ipynb #45c29e23
+# %% ../../nbs/3_nn/01_neurons_losses.ipynb #936bf988
 class Loss:
     """A loss: `loss(y, out)` is a number, `loss.gradient(y, out)` its gradient by `out`, of shape (n, ...). A subclass writes `check`, `rows` and `slope`."""
 
@@ -24,18 +24,23 @@ class Loss:
 
     def __call__(self, y, out, weight=None):
         rows = self.rows(self.check(y, out), out)
-        return float((rows if weight is None else rows * weight).mean(dtype=np.float64))
+        return float((rows if weight is None else rows * _beside(weight, rows.ndim)).mean(dtype=np.float64))
 
     def gradient(self, y, out, weight=None):
         "dL/d out, shape of `out`: the mean over all rows is in it."
         slope = self.slope(self.check(y, out), out) / out.dtype.type(out.size // out.shape[-1])
         if weight is not None:
-            slope = slope * weight[..., None]
+            slope = slope * _beside(weight, out.ndim)
         return slope.astype(out.dtype, copy=False)
 
     def get_config(self):
         "The arguments that make this loss again."
         return dict(vars(self))
+
+
+def _beside(weight, ndim):
+    "Weights with as many axes as what they are multiplied with: one a row, or one a step of a row."
+    return weight.reshape(weight.shape + (1,) * (ndim - weight.ndim))
 
 
 def _finite(y):
