@@ -20,6 +20,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "arima_decompose": ["decompose", "plot_decomposition", "stl", "strength"],
         "arima_tests": ["acf", "adf_test", "kpss_test", "ljung_box", "ndiffs", "nsdiffs", "pacf", "plot_acf", "plot_residuals"],
         "arima_baselines": ["Drift", "MeanForecast", "Naive", "SeasonalNaive"],
+        "arima_ets": ["ETS"],
         "linear_diagnostics": ["diagnostics", "plot_diagnostics"],
         "linear_lasso": ["ElasticNet", "Lasso", "lasso_path"],
         "linear_logistic": ["LogisticRegression"],
