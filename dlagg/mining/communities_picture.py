@@ -66,7 +66,7 @@ def spring_layout(graph, n_iter=120, directed="error"):
     low = place.min(axis=0)
     return (place - low) / ((place - low).max() or 1)
 
-# %% ../../nbs/2_mining/07_communities_picture.ipynb #bff21350
+# %% ../../nbs/2_mining/07_communities_picture.ipynb #42295275
 _SHAPES = "osD^v"
 
 
@@ -88,7 +88,9 @@ def _draw_edges(ax, graph, labels, place):
     width = 0.4 + 1.2 * graph.weights[once] / graph.weights.max(initial=1e-300)
     for mask, colour, alpha in ((~across, GREY, 0.45), (across, PALETTE[1], 0.35)):
         ax.add_collection(LineCollection(place[ends[mask]], colors=colour, alpha=alpha, linewidths=width[mask], zorder=1))
-    return int(across.sum()), len(ends)
+    loops = graph.loops > 0
+    ax.scatter(*(place[loops] + 0.015).T, s=60, facecolor="none", edgecolor=GREY, zorder=1)    # a ring that looks out behind its node
+    return int(across.sum()), len(ends) + int(loops.sum())
 
 
 def plot_graph(graph, labels=None, names=False, place=None, ax=None, directed="error"):
@@ -125,7 +127,7 @@ def plot_graph(graph, labels=None, names=False, place=None, ax=None, directed="e
         text = names if isinstance(names, dict) else {node: node for node in graph.nodes.tolist()}
         for node, (x, y) in zip(graph.nodes.tolist(), place):
             if node in text:
-                ax.annotate(str(text[node]), (x, y), xytext=(5, 5), textcoords="offset points", fontsize=8, color=GREY, zorder=3)
+                ax.annotate(str(text[node]), (x, y), xytext=(5, 5), textcoords="offset points", fontsize=8, fontweight="bold", color=GREY, zorder=3)
     groups = labels.max() + 1
     ax.set(title=f"{len(labels)} nodes, {edges} edges" if groups == 1 else f"{groups} communities, {across} of {edges} edges between them", aspect="equal")
     room = 0.07 * np.ptp(place, axis=0).max() + 1e-9
