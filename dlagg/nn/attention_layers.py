@@ -32,17 +32,9 @@ def attend_back(do, q, k, v, weights):
     ds = _softmax.backward(None, weights, do @ v.swapaxes(-1, -2)) * scale
     return ds @ k, ds.swapaxes(-1, -2) @ q, weights.swapaxes(-1, -2) @ do
 
-# %% ../../nbs/3_nn/07_attention_layers.ipynb #00788432
-class SelfAttention(Layer):
-    """Every step looks at every step of its own sequence, with several heads: equation (1).
-
-    Parameters
-    ----------
-    num_heads, key_dim : int
-        Heads, and numbers in a query of each. The outputs have as many features as the inputs.
-    causal : bool, default False
-        Whether a step may look at itself and earlier ones only.
-    """
+# %% ../../nbs/3_nn/07_attention_layers.ipynb #1c861741
+class _Heads(Layer):
+    "The tables of several heads, and who may look at whom."
     uses_mask = True
 
     def __init__(self, num_heads, key_dim, causal=False, name=None):
@@ -80,6 +72,18 @@ class SelfAttention(Layer):
             seen = np.asarray(mask, bool)[:, None, None, :]
             allowed = seen if allowed is None else allowed & seen
         return allowed
+
+# %% ../../nbs/3_nn/07_attention_layers.ipynb #3348ff89
+class SelfAttention(_Heads):
+    """Every step looks at every step of its own sequence, with several heads: equation (1).
+
+    Parameters
+    ----------
+    num_heads, key_dim : int
+        Heads, and numbers in a query of each. The outputs have as many features as the inputs.
+    causal : bool, default False
+        Whether a step may look at itself and earlier ones only.
+    """
 
     def forward(self, x, training=False, mask=None):
         self._x = x
