@@ -33,7 +33,7 @@ def _sums(square, x, XT, at, m, acc):
             for t in range(m):
                 acc[t] += (c0[t] * x0 + c1[t] * x1) + (c2[t] * x2 + c3[t] * x3)
 
-# %% ../../nbs/2_mining/02_svm_kernels.ipynb #dfc2bf1f
+# %% ../../nbs/2_mining/02_svm_kernels.ipynb #3821d182
 @compiled(fastmath={"contract"})
 def _exponentials(scale, acc, bits, power, m):
     "acc = exp(-scale acc), for entries that are not negative. `power` views the same memory as `bits`."
@@ -52,7 +52,7 @@ def _exponentials(scale, acc, bits, power, m):
     for t in range(m):
         bits[t] = (bits[t] + 1023) << 52
     for t in range(m):
-        acc[t] *= power[t]
+        acc[t] = max(acc[t] * power[t] - 1e-304, 0.0)    # e^-700 and less is 0; near 1 the subtraction changes no bit
 
 # %% ../../nbs/2_mining/02_svm_kernels.ipynb #c84c71ce
 LINEAR, POLY, RBF, GIVEN = range(4)

@@ -219,7 +219,7 @@ class Solution:
     gap: float
     converged: bool
 
-# %% ../../nbs/2_mining/02_svm_smo.ipynb #61456ef6
+# %% ../../nbs/2_mining/02_svm_smo.ipynb #66277a92
 def solve(kernel, X, target, lo, hi, eps=0.0, tol=1e-3, max_iter=-1, cache_size=200, start=None):
     """Minimise `beta' K beta / 2 - target' beta + eps |beta|_1` where the betas add up to 0 and `lo <= beta <= hi`.
 
@@ -256,7 +256,7 @@ def _descend(problem, tol, max_iter):
         took, gap, top, low = problem.steps(n, int(min(1000, limit - done)), goal)
         done += took
         if gap >= goal and done < limit and took:
-            n = problem.shrink(n, top, low)
+            n = problem.shrink(n, top, low) if done > 2 * whole else n
             continue
         if n == whole:
             return done, gap, top, low
