@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['Baskets', 'read_baskets']
 
-# %% ../../nbs/2_mining/05_apriori_baskets.ipynb #31f5f028
+# %% ../../nbs/2_mining/05_apriori_baskets.ipynb #273d169d
+import marshal
 from collections import defaultdict
 from itertools import chain
 from typing import NamedTuple
@@ -90,19 +91,62 @@ def _finish(starts, codes, labels):
     new, counts = _once(starts, codes, len(labels))
     return Baskets(new, codes[:new[-1]], labels, counts, int(len(codes) - new[-1]))
 
-# %% ../../nbs/2_mining/05_apriori_baskets.ipynb #77a14be4
+# %% ../../nbs/2_mining/05_apriori_baskets.ipynb #098bf92a
+@compiled
+def _word(data, p):
+    "Four bytes as a signed number, lowest first."
+    return np.int32(np.uint32(data[p]) | np.uint32(data[p + 1]) << np.uint32(8) | np.uint32(data[p + 2]) << np.uint32(16) | np.uint32(data[p + 3]) << np.uint32(24))
+
+
+@compiled
+def _read_numbers(data, starts, numbers):
+    "Fill `starts` and `numbers` from marshalled lists of numbers: (smallest, largest), or (1, 0) where there is anything else."
+    p, n, lowest, highest = 5, 0, 2**31, -2**31
+    for i in range(len(starts) - 1):
+        if p + 5 > len(data) or not (data[p] == 91 or data[p] == 40 or data[p] == 60 or data[p] == 62):    # [ list, ( tuple, < set, > frozenset
+            return 1, 0
+        stop = n + _word(data, p + 1)
+        p += 5
+        if stop > len(numbers) or p + 5 * (stop - n) > len(data):
+            return 1, 0
+        while n < stop:
+            if data[p] != 105:    # i
+                return 1, 0
+            numbers[n] = _word(data, p + 1)
+            lowest, highest = min(lowest, numbers[n]), max(highest, numbers[n])
+            n, p = n + 1, p + 5
+        starts[i + 1] = n
+    return (lowest, highest) if n == len(numbers) and p == len(data) and n else (1, 0)
+
+# %% ../../nbs/2_mining/05_apriori_baskets.ipynb #547549f3
+def _from_numbers(baskets):
+    "Baskets from lists of whole numbers, or None."
+    first = next((item for basket in baskets[:100] if isinstance(basket, (list, tuple, set, frozenset)) for item in basket), None)
+    if type(baskets) is not list or type(first) is not int:
+        return None
+    try:
+        data = np.frombuffer(marshal.dumps(baskets, 2), np.uint8)
+    except ValueError:    # something that marshal does not know
+        return None
+    starts, numbers = np.zeros(len(baskets) + 1, np.int64), np.empty(max(0, len(data) - 5 - 5 * len(baskets)) // 5, np.int32)
+    lowest, highest = _read_numbers(data, starts, numbers)
+    if lowest > highest:
+        return None
+    if highest - lowest >= 4 * len(numbers) + 1000:    # far apart: order numbers or the like
+        codes, labels = pd.factorize(numbers)
+        return _finish(starts, codes.astype(np.int32), labels.tolist())
+    numbers -= np.int32(lowest)
+    new, counts = _once(starts, numbers, highest - lowest + 1)
+    codes, there, repeated = numbers[:new[-1]], np.flatnonzero(counts), len(numbers) - int(new[-1])
+    if len(there) < len(counts):
+        rank = np.empty(len(counts), np.int32)
+        rank[there] = np.arange(len(there), dtype=np.int32)
+        codes, counts = rank[codes], counts[there]
+    return Baskets(new, codes, (there + lowest).tolist(), counts, repeated)
+
+# %% ../../nbs/2_mining/05_apriori_baskets.ipynb #632aa553
 def _numbered(flat):
     "Numbers of the labels in a list, and the labels that they stand for."
-    if flat and type(flat[0]) is int:
-        try:
-            numbers = np.array(flat)
-        except (ValueError, TypeError):    # lists among them: the dictionary says it better
-            numbers = np.zeros(0)
-        if numbers.dtype == np.int64 and numbers.ndim == 1 and numbers.min() >= 0 and numbers.max() < 4 * len(flat) + 1000:
-            there = np.flatnonzero(np.bincount(numbers))
-            new = np.zeros(there[-1] + 1, np.int32)
-            new[there] = np.arange(len(there))
-            return new[numbers], there.tolist()
     number = defaultdict()
     number.default_factory = number.__len__    # a new label gets the next number
     try:
@@ -115,6 +159,8 @@ def _numbered(flat):
 def _from_lists(baskets):
     "Baskets from an iterable of lists, tuples, sets, ..."
     baskets = list(baskets)
+    if (read := _from_numbers(baskets)) is not None:
+        return read
     kinds = set(map(type, baskets))
     if kinds & {str, bytes}:
         raise ValueError(f"a basket must be a list of items; got the text {next(b for b in baskets if isinstance(b, (str, bytes)))!r}, which would fall apart into letters")

@@ -57,7 +57,7 @@ def _grow_tree(starts, ranks, weights, n_ranks):
             count[at] += weights[i]
     return item[:n].copy(), parent[:n].copy(), count[:n].copy(), link[:n].copy(), head
 
-# %% ../../nbs/2_mining/05_apriori_fpgrowth.ipynb #4ef455ff
+# %% ../../nbs/2_mining/05_apriori_fpgrowth.ipynb #604855bc
 @compiled
 def _paths_above(item, parent, count, link, first, c, min_count):
     "The paths from the root to the nodes of c, without c and without what is rare there: (starts, ranks, weights, total of each rank)."
@@ -81,7 +81,8 @@ def _paths_above(item, parent, count, link, first, c, min_count):
                 n += 1
             up = parent[up]
         if n > starts[i]:    # an empty path says nothing more
-            ranks[starts[i]:n] = ranks[starts[i]:n][::-1].copy()
+            for p in range((n - starts[i]) // 2):    # turned round, in place
+                ranks[starts[i] + p], ranks[n - 1 - p] = ranks[n - 1 - p], ranks[starts[i] + p]
             weights[i] = count[node]
             i += 1
             starts[i] = n

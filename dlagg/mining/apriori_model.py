@@ -36,7 +36,7 @@ def _check_limit(name, value):
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{name} must be an integer, 1 or more; got {value!r}")
 
-# %% ../../nbs/2_mining/05_apriori_model.ipynb #8bcaf010
+# %% ../../nbs/2_mining/05_apriori_model.ipynb #9cbe08ab
 def _tidy(sets, counts):
     "Rows sorted within and among each other."
     sets = np.sort(sets, axis=1)
@@ -51,7 +51,7 @@ def _frame(levels, labels, n, keep=None):
     for k, (rows, count) in enumerate(levels):
         order = np.argsort(-count, kind="stable")
         order = order if keep is None else order[keep[k][order]]
-        sets += map(frozenset, labels[rows[order]].tolist())
+        sets += map(frozenset, zip(*labels[rows[order].T].tolist()))    # zip needs one tuple for all rows, a list of rows as many lists
         counts.append(count[order])
     counts = np.concatenate(counts) if counts else np.zeros(0, np.int64)
     items = np.fromiter(sets, dtype=object, count=len(sets))

@@ -379,7 +379,7 @@ def test_sparse_tables_give_the_answers_of_dense_ones(model, kind):
 def test_very_wide_sparse_tables_are_never_made_dense():
     rng = np.random.default_rng(0)
     X = sparse.random_array((1000, 200_000), density=5e-4, format="csr", rng=rng)    # 1.6 GB as a dense table
-    y = X[:, :50] @ rng.normal(size=50) + 0.1 * rng.normal(size=2000)
+    y = X[:, :50] @ rng.normal(size=50) + 0.1 * rng.normal(size=1000)
     tracemalloc.start()
     ridge, lasso, classes = Ridge(0.1).fit(X, y), Lasso(1e-4).fit(X, y), LogisticRegression().fit(X, y > 0)
     most = tracemalloc.get_traced_memory()[1]
