@@ -2456,6 +2456,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': 'dlagg', 'g
                                                                                              'dlagg/mining/kmeans_bounds.py'),
                                             'dlagg.mining.kmeans_bounds._Bounds._block': ( '2_mining/kmeans_bounds.html#_bounds._block',
                                                                                            'dlagg/mining/kmeans_bounds.py'),
+                                            'dlagg.mining.kmeans_bounds._Bounds._frame': ( '2_mining/kmeans_bounds.html#_bounds._frame',
+                                                                                           'dlagg/mining/kmeans_bounds.py'),
                                             'dlagg.mining.kmeans_bounds._Bounds.means': ( '2_mining/kmeans_bounds.html#_bounds.means',
                                                                                           'dlagg/mining/kmeans_bounds.py'),
                                             'dlagg.mining.kmeans_bounds._Bounds.round': ( '2_mining/kmeans_bounds.html#_bounds.round',

@@ -69,7 +69,7 @@ def pack(starts, codes, rank, n_ranked):
                 bits[r, i >> 6] |= bit
     return bits
 
-# %% ../../nbs/2_mining/05_apriori_bitsets.ipynb #dc22971d
+# %% ../../nbs/2_mining/05_apriori_bitsets.ipynb #5a90a055
 @compiled
 def find_row(table, row):
     """Position of `row` in the sorted rows of `table`, or -1."""
@@ -101,7 +101,7 @@ def _survives(sets, i, last, probe):
             return False
     return True
 
-
+# %% ../../nbs/2_mining/05_apriori_bitsets.ipynb #80d481c7
 @compiled
 def _narrow(bits, sets, i, where, value):
     "The words of the `and` of all items of a set but the last that are not zero, into the first rows of `where` and `value`; returns how many."

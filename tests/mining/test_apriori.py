@@ -18,6 +18,7 @@ from sklearn.exceptions import NotFittedError
 
 from conftest import need
 from dlagg.mining import Apriori, FPGrowth, SearchTooLarge, plot_rules
+from dlagg.mining.apriori import join, prune
 from dlagg.mining.apriori_baskets import read_baskets
 from dlagg.mining.apriori_rules import adjust, make_rules, upper_tail
 
@@ -221,6 +222,30 @@ def test_more_than_64_baskets_and_the_borders_of_words():
     for n in (63, 64, 65, 128, 129):
         fitted = Apriori(1).fit([["a", "b", "c"] if i in (0, n - 1) else ["a"] for i in range(n)])
         assert as_dict(fitted.itemsets_)[frozenset("abc")] == 2 and as_dict(fitted.itemsets_)[frozenset("a")] == n
+
+
+NUMBERS = st.one_of(st.integers(0, 9), st.integers(-2**31, 2**31 - 1), st.integers(2**31 - 3, 2**40), st.sampled_from([10**6, 10**6 + 1]))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.lists(NUMBERS, max_size=5), min_size=1, max_size=12).filter(any), st.sampled_from([list, tuple, set, frozenset]))
+def test_numbers_are_read_as_they_are(baskets, kind):
+    fast, slow = read_baskets([kind(b) for b in baskets]), read_baskets([list(map(str, kind(b))) for b in baskets])    # texts take the general way
+    for read, back in ((fast, int), (slow, int)):
+        labels = [back(label) for label in read.items]
+        assert [sorted(labels[c] for c in read.codes[a:b]) for a, b in zip(read.starts, read.starts[1:])] == [sorted(set(b)) for b in baskets]
+        assert {labels[i]: n for i, n in enumerate(read.counts.tolist())} == {x: sum(x in b for b in baskets) for b in baskets for x in b}
+    assert fast.repeated == slow.repeated and fast.items == sorted(fast.items)
+
+
+def test_where_candidates_are_pruned_before_they_are_counted():
+    rng = np.random.default_rng(0)    # enough baskets that looking up subsets is shorter than counting
+    groups = rng.random((8000, 4)) < 0.4
+    table = (rng.random((8000, 24)) < 0.1) | np.repeat(groups, 6, axis=1) & (rng.random((8000, 24)) < 0.8)
+    ours, other = Apriori(0.05).fit(table), FPGrowth(0.05).fit(table)
+    assert as_dict(ours.itemsets_) == as_dict(other.itemsets_) and len(ours.itemsets_) > 300
+    triples = {tuple(sorted(s)) for s in ours.itemsets_["items"] if len(s) == 3}
+    assert ours.n_candidates_[3] == len(prune(join(triples), triples))
 
 
 @settings(max_examples=40, deadline=None)
