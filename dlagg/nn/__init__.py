@@ -3,6 +3,8 @@
 All modules are imported at once: they are small, and layers and optimizers are found by name in files.
 """
 from .attention_layers import SelfAttention
+from .autoencoder_model import Autoencoder, GaussianNoise
+from .autoencoder_variational import Sampling, VariationalAutoencoder
 from .backprop_descent import GradientDescent
 from .backprop_fit import EarlyStopping, History, TrainingDiverged
 from .backprop_keras import from_keras, to_keras
@@ -18,8 +20,8 @@ from .recurrent_gates import GRU, LSTM
 from .recurrent_masks import Bidirectional, Masking, RepeatVector
 
 __all__ = [
-    "SGD", "Activation", "Adam", "AdamW", "AveragePooling2D", "BatchNormalization", "Bidirectional", "BinaryCrossentropy", "CategoricalCrossentropy", "Conv2D", "Conv2DTranspose", "Dense",
-    "Dropout", "EarlyStopping", "Flatten", "GRU", "GlobalAveragePooling2D", "GradientDescent", "History", "Huber", "LSTM", "Layer", "LayerNormalization", "Masking", "MaxPooling2D",
-    "MeanAbsoluteError", "MeanSquaredError", "Network", "RMSprop", "RepeatVector", "Reshape", "SelfAttention", "ShapeError", "SimpleRNN", "SparseCategoricalCrossentropy", "TrainingDiverged",
-    "UpSampling2D", "cosine_decay", "exponential_decay", "from_keras", "step_decay", "to_keras",
+    "SGD", "Activation", "Adam", "AdamW", "Autoencoder", "AveragePooling2D", "BatchNormalization", "Bidirectional", "BinaryCrossentropy", "CategoricalCrossentropy", "Conv2D", "Conv2DTranspose", "Dense",
+    "Dropout", "EarlyStopping", "Flatten", "GRU", "GaussianNoise", "GlobalAveragePooling2D", "GradientDescent", "History", "Huber", "LSTM", "Layer", "LayerNormalization", "Masking", "MaxPooling2D",
+    "MeanAbsoluteError", "MeanSquaredError", "Network", "RMSprop", "RepeatVector", "Reshape", "Sampling", "SelfAttention", "ShapeError", "SimpleRNN", "SparseCategoricalCrossentropy", "TrainingDiverged",
+    "UpSampling2D", "VariationalAutoencoder", "cosine_decay", "exponential_decay", "from_keras", "step_decay", "to_keras",
 ]

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['check_gradients', 'check_against_keras', 'check_habits', 'check_layer']
 
-# %% ../../nbs/3_nn/02_backprop_contract.ipynb #249a5485
+# %% ../../nbs/3_nn/02_backprop_contract.ipynb #a133c0e9
 import json
 
 import numpy as np
 
-from .backprop_keras import keras_layer, our_layer
+from .backprop_keras import keras_layer, load_keras, our_layer
 from .backprop_layers import from_dict, get_weights, set_weights, to_dict
 
 # %% ../../nbs/3_nn/02_backprop_contract.ipynb #a66f1a1a
@@ -64,14 +64,14 @@ def check_gradients(layer, shape, training=False, rows=3, tol=1e-6, seed=0):
             worst = max(worst, error)
     return worst
 
-# %% ../../nbs/3_nn/02_backprop_contract.ipynb #93bf91b4
+# %% ../../nbs/3_nn/02_backprop_contract.ipynb #08e7e118
 def _far(a, b):
     return float(np.abs(np.asarray(a, float) - np.asarray(b, float)).max(initial=0) / max(1, np.abs(np.asarray(b, float)).max(initial=0)))
 
 
 def check_against_keras(layer, shape, training=False, rows=3, tol=1e-5, seed=0):
     """Largest difference to Keras in outputs, state and gradients, float32, relative to the largest number; AssertionError over `tol`."""
-    import keras
+    keras = load_keras()
     ours, rng = _started(layer, shape, np.float32, seed), np.random.default_rng(seed)
     x = rng.normal(size=(rows, *shape)).astype(np.float32)
     theirs = keras_layer(ours)

@@ -182,7 +182,7 @@ class Trained(Compiled):
                 totals[name] += float(np.mean(metric(targets, out))) * len(rows)
         return {name: total / len(x) for name, total in totals.items()}
 
-# %% ../../nbs/3_nn/02_backprop_network.ipynb #b85cda6c
+# %% ../../nbs/3_nn/02_backprop_network.ipynb #d899c831
 class Network(Trained):
     """Layers, one after the other, that learn by gradient descent: Keras' `Sequential`, in NumPy.
 
@@ -225,6 +225,15 @@ class Network(Trained):
         with writing(path) as draft, open(draft, "wb") as file:
             np.savez(file, head=np.array(json.dumps(head)), **arrays)
 
+    def _more(self):
+        "What a subclass wants in the header of its file."
+        return {}
+
+    @classmethod
+    def _made(cls, layers, head):
+        "A network of these layers, as the header says; not built."
+        return cls(layers, random_state=head["random_state"], dtype=head["dtype"])
+
     @classmethod
     def load(cls, path):
         """Read what `save` wrote; ValueError if the file holds something else. Training goes on where it stopped."""
@@ -234,7 +243,7 @@ class Network(Trained):
         except (AttributeError, EOFError, IndexError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path} is not a saved network, or it is damaged: {error!r}") from error
 
-# %% ../../nbs/3_nn/02_backprop_network.ipynb #751de54b
+# %% ../../nbs/3_nn/02_backprop_network.ipynb #9a4c508b
 _FORMAT = "dlagg.nn/1"
 
 
@@ -242,7 +251,7 @@ def _taken_apart(net):
     "`(head, arrays)` of a built network."
     if net.input_shape is None:
         raise ValueError("the network is not built yet, there is nothing to save; call fit or build first")
-    head = {"format": _FORMAT, "layers": [to_dict(layer) for layer in net.layers], "input_shape": net.input_shape, "dtype": net.dtype, "random_state": net.random_state}
+    head = {"format": _FORMAT, "class": type(net).__name__, **net._more(), "layers": [to_dict(layer) for layer in net.layers], "input_shape": net.input_shape, "dtype": net.dtype, "random_state": net.random_state}
     arrays = {f"weight.{i}": value for i, value in enumerate(net.get_weights())}
     if net.loss is not None:
         optimizer = net.optimizer
@@ -254,9 +263,9 @@ def _taken_apart(net):
 
 def _built(cls, head, arrays):
     "The network that a file describes."
-    if head["format"] != _FORMAT:
-        raise ValueError(f"the format is {head['format']!r}, expected {_FORMAT!r}")
-    net = cls([from_dict(held) for held in head["layers"]], random_state=head["random_state"], dtype=head["dtype"]).build(head["input_shape"])
+    if (head["format"], head["class"]) != (_FORMAT, cls.__name__):
+        raise ValueError(f"it holds a {head['class']} in the format {head['format']!r}, expected a {cls.__name__} in {_FORMAT!r}")
+    net = cls._made([from_dict(held) for held in head["layers"]], head).build(head["input_shape"])
     net.set_weights([arrays[f"weight.{i}"] for i in range(len(net.get_weights()))])
     if "loss" in head:
         kind, config, steps, slots = head["optimizer"]
