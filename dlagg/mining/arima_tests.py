@@ -219,7 +219,7 @@ def adf_test(y, trend="c", max_lags=None, criterion="aic"):
     ratio = float(np.sign(R[-1, -1]) * z[-1] / error)
     return UnitRoot(ratio, *_mackinnon(ratio, len(target), trend)[:1], lags, len(target), _mackinnon(ratio, len(target), trend)[1])
 
-# %% ../../nbs/2_mining/06_arima_tests.ipynb #6930e728
+# %% ../../nbs/2_mining/06_arima_tests.ipynb #d9dddd87
 def _varying(y, missing=False):
     "The values of a series that is not constant."
     values = read_series(y, missing=missing, least=3).values
@@ -230,9 +230,9 @@ def _varying(y, missing=False):
 
 def _most_lags(n, terms, max_lags):
     "The most lags that n observations allow, or what was asked for."
-    room = n // 2 - terms - 1
+    room = min(n // 2 - terms - 1, (n - 3 - terms) // 2)    # the second leaves the regression an error
     if room < 0:
-        raise ValueError(f"y must have {2 * (terms + 1)} observations or more for this test; got {n}")
+        raise ValueError(f"y must have {max(3, 2 * (terms + 1))} observations or more for this test; got {n}")
     if max_lags is None:
         return min(int(np.ceil(12 * (n / 100)**0.25)), room)
     check_integer("max_lags", max_lags, least=0)
