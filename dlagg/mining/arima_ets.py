@@ -100,7 +100,7 @@ def _cost(x, y, error, trend, seasonal, m):
         return 1e10, np.zeros(len(x))
     return cost, gradient
 
-# %% ../../nbs/2_mining/06_arima_ets.ipynb #36181ee1
+# %% ../../nbs/2_mining/06_arima_ets.ipynb #880b221b
 _LEVELS, _SLOPES, _SEASONS, _DAMPS = (0.05, 0.25, 0.6, 0.95), (0.01, 0.2, 0.7), (0.02, 0.3, 0.95), (0.85, 0.97)    # tried for alpha, beta*, gamma*, phi
 
 
@@ -133,7 +133,7 @@ def _first_state(y, trend, seasonal, m):
         slope, level = max(1 + slope / max(level, 1e-3), 0.1), max(level, 1e-3)
     return np.r_[level, slope, seasons]
 
-
+# %% ../../nbs/2_mining/06_arima_ets.ipynb #b1677a24
 def _box(y, error, trend, seasonal, damped, m):
     "Which of x are searched, and their bounds."
     positive = (1e-6, None) if error == 2 or trend == 2 or seasonal == 2 else (None, None)
@@ -311,7 +311,16 @@ class _Smoothing(Forecaster):
     def _models(self, positive):
         return _candidates(self.error, self.trend, None if self._m() == 1 else self.seasonal, self.damped, positive)
 
-# %% ../../nbs/2_mining/06_arima_ets.ipynb #b9e2d803
+# %% ../../nbs/2_mining/06_arima_ets.ipynb #d7854172
+def _parameters(found, error, trend, damped, seasonal):
+    "The parameters by statsmodels' names; initial_seasonal.0 is the season's last state before the series, .1 the one before."
+    (alpha, beta, gamma, phi), (level, slope, *seasons) = found["theta"], found["first"]
+    named = {"smoothing_level": alpha, "smoothing_trend": trend and beta, "smoothing_seasonal": seasonal and gamma, "damping_trend": phi if damped else None,
+             "initial_level": level, "initial_trend": trend and slope}
+    named = {name: value for name, value in named.items() if value is not None}
+    return {**named, **({f"initial_seasonal.{i}": s for i, s in enumerate(seasons[::-1])} if seasonal else {})}
+
+# %% ../../nbs/2_mining/06_arima_ets.ipynb #519d256e
 class ETS(_Smoothing):
     """Exponential smoothing in state-space form.
 
@@ -361,7 +370,7 @@ class ETS(_Smoothing):
         self.last_, self.theta_, self.turn_ = found["last"], found["theta"], len(values) % (m if self.seasonal_ else 1)
         self.loglik_, self.aic_, self.aicc_, self.bic_ = found["loglik"], found["aic"], found["aicc"], found["bic"]
         self.sigma2_ = float((found["residual"]**2).sum() / max(len(values) - found["k"] + 1, 1))
-        self.params_ = self._named(found)
+        self.params_ = pd.Series(_parameters(found, *chosen), dtype=float)
         self.fitted_, self.resid_ = self._dated(found["fitted"]), self._dated(found["residual"])
         self.level_, self.slope_, self.season_ = (self._dated(column) for column in found["path"].T)
 
@@ -373,23 +382,6 @@ class ETS(_Smoothing):
             if alone:
                 raise
             return None
-
-    def _named(self, found):
-        "The parameters with statsmodels' names; initial_seasonal.0 is the season's last state before the series, .1 the one before."
-        (alpha, beta, gamma, phi), (level, slope, *seasons) = found["theta"], found["first"]
-        named = {"smoothing_level": alpha}
-        if self.trend_:
-            named["smoothing_trend"] = beta
-        if self.seasonal_:
-            named["smoothing_seasonal"] = gamma
-        if self.damped_:
-            named["damping_trend"] = phi
-        named["initial_level"] = level
-        if self.trend_:
-            named["initial_trend"] = slope
-        if self.seasonal_:
-            named.update({f"initial_seasonal.{i}": s for i, s in enumerate(seasons[::-1])})
-        return pd.Series(named, dtype=float)
 
     def _kinds(self):
         return _KINDS[self.error_], _KINDS[self.trend_], _KINDS[self.seasonal_], self.m_ if self.seasonal_ else 1

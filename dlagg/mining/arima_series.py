@@ -283,8 +283,30 @@ def _index_back(state):
     start = pd.Timestamp(state["start"], unit=state["unit"], tz="UTC").tz_convert(state["tz"])
     return pd.date_range(start, periods=n, freq=state["freq"], name=name, unit=state["unit"])
 
-# %% ../../nbs/2_mining/06_arima_series.ipynb #f36ce956
-class Forecaster(Saved, BaseEstimator):
+# %% ../../nbs/2_mining/06_arima_series.ipynb #29f17eee
+class _Dated(Saved):
+    "A model with `index_` and `name_`, some of whose attributes are Series: of the index's labels, or of texts."
+
+    def _dated(self, values):
+        "One value an observation, as a Series with the series' labels."
+        return pd.Series(np.asarray(values), self.index_, name=self.name_)
+
+    def _state(self):
+        state, labels = super()._state(), {}
+        for name, value in state.items():
+            if isinstance(value, pd.Series):
+                labels[name] = None if value.index is self.index_ or value.index.equals(self.index_) else [str(label) for label in value.index]
+                state[name] = value.to_numpy()
+        return {**state, "index_": _index_state(self.index_), "labels": labels}
+
+    def _restore(self, state):
+        labels, index = state.pop("labels"), _index_back(state.pop("index_"))
+        super()._restore({"index_": index, **state})
+        for name, text in labels.items():
+            setattr(self, name, self._dated(state[name]) if text is None else pd.Series(state[name], text))
+
+# %% ../../nbs/2_mining/06_arima_series.ipynb #f4f62c77
+class Forecaster(_Dated, BaseEstimator):
     """What forecasters share; a subclass has `_fit(values, X)` (X is None or an array) and `_predict(h, X, level)` -> mean, lower, upper.
 
     After `fit` a forecaster has `index_` (the labels of the series), `name_`, and, where it uses regressors, `names_` (their names).
@@ -350,24 +372,6 @@ class Forecaster(Saved, BaseEstimator):
         X = None if X is None else read_regressors(X, index, self.names_)[0]
         mean, lower, upper = self._predict(h, X, level)
         return pd.DataFrame({"mean": mean, "lower": lower, "upper": upper}, index=index)
-
-    def _dated(self, values):
-        "One value an observation, as a Series with the series' labels."
-        return pd.Series(np.asarray(values), self.index_, name=self.name_)
-
-    def _state(self):
-        state, labels = super()._state(), {}
-        for name, value in state.items():
-            if isinstance(value, pd.Series):
-                labels[name] = None if value.index is self.index_ or value.index.equals(self.index_) else [str(label) for label in value.index]
-                state[name] = value.to_numpy()
-        return {**state, "index_": _index_state(self.index_), "labels": labels}
-
-    def _restore(self, state):
-        labels, index = state.pop("labels"), _index_back(state.pop("index_"))
-        super()._restore({"index_": index, **state})
-        for name, text in labels.items():
-            setattr(self, name, self._dated(state[name]) if text is None else pd.Series(state[name], text))
 
 # %% ../../nbs/2_mining/06_arima_series.ipynb #e7068493
 def check_level(level):
