@@ -172,12 +172,12 @@ def _from_lists(baskets):
     np.cumsum(np.fromiter(map(len, baskets), np.int64, len(baskets)), out=starts[1:])
     return _finish(starts, *_numbered(list(chain.from_iterable(baskets))))
 
-# %% ../../nbs/2_mining/05_apriori_baskets.ipynb #76a186a8
+# %% ../../nbs/2_mining/05_apriori_baskets.ipynb #e9a7c932
 def _column(frame, name, role):
     "A column of a frame as an array, without missing values."
     if name not in frame.columns:
         raise ValueError(f"{role}={name!r} is no column; there are {', '.join(map(str, frame.columns))}")
-    values = pd.Series(frame[name].to_numpy())
+    values = pd.Series(frame.get_column(name).to_numpy())    # not frame[name]: a number would be taken for a row
     if blanks := int(values.isna().sum()):
         raise ValueError(f"column {name!r} has {blanks} missing values; leave these lines out first")
     return values
@@ -211,12 +211,12 @@ def _labels(items, n):
         raise ValueError("the names of the items must differ")
     return labels
 
-# %% ../../nbs/2_mining/05_apriori_baskets.ipynb #169058bc
+# %% ../../nbs/2_mining/05_apriori_baskets.ipynb #f0fc793c
 def _zero_one(array):
     "Whether an array of any type holds 0 and 1 only."
     if array.dtype == bool:
         return True
-    return array.dtype.kind in "iuf" and bool(np.isin(array, (0, 1)).all())
+    return array.dtype.kind in "iuf" and bool(((array == 0) | (array == 1)).all())
 
 
 def _from_frame(frame, order, item, items):
@@ -225,10 +225,12 @@ def _from_frame(frame, order, item, items):
         if order is None or item is None:
             raise ValueError("a long table needs both: order= and item=, the names of two columns")
         return _from_long(frame, order, item)
-    columns = [frame[name].to_numpy() for name in frame.columns]
+    columns = [column.to_numpy() for column in frame.iter_columns()]
     if columns and all(map(_zero_one, columns)):
-        rows = sparse.csr_array(np.column_stack([c.astype(np.int8) for c in columns]))
-        return _from_sparse(rows, _labels(frame.columns if items is None else items, len(columns)))
+        rows = [np.flatnonzero(column) for column in columns]    # column after column, as a frame lies in memory
+        ends = np.cumsum([0, *map(len, rows)])
+        matrix = sparse.csc_array((np.ones(ends[-1], np.int8), np.concatenate(rows), ends), shape=(len(columns[0]), len(columns))).tocsr()
+        return _finish(matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), _labels(frame.columns if items is None else items, len(columns)))
     if len(columns) == 2:
         return _from_long(frame, *frame.columns)
     raise ValueError("a table of baskets has 0 and 1 only, or two columns (order, item); name them by order= and item=. "
@@ -239,7 +241,10 @@ def _from_array(array, items):
     "Baskets from a two-dimensional 0/1 array."
     if array.ndim != 2 or not _zero_one(array):
         raise ValueError(f"an array of baskets must be two-dimensional with 0 and 1 only; got the shape {array.shape} and type {array.dtype}")
-    return _from_sparse(sparse.csr_array(array.astype(np.int8)), _labels(items, array.shape[1]))
+    at, (n, d) = np.flatnonzero(array), array.shape
+    starts = np.zeros(n + 1, np.int64)
+    np.cumsum(np.bincount(at // max(d, 1), minlength=n), out=starts[1:])
+    return _finish(starts, (at % max(d, 1)).astype(np.int32), _labels(items, d))
 
 # %% ../../nbs/2_mining/05_apriori_baskets.ipynb #b22ff4ea
 def read_baskets(baskets, order=None, item=None, items=None):

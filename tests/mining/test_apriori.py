@@ -135,6 +135,17 @@ def test_a_generator_of_generators_and_arrays():
     assert as_dict(Apriori(2).fit(wide, order="order", item="item").itemsets_) == as_dict(Apriori(2).fit(LISTS).itemsets_)
 
 
+def test_a_table_whose_columns_are_numbers():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.random((50, 6)) < 0.4, columns=[10, 3, 0, 7, 1, 2])
+    by_lists = Apriori(3).fit([[name for name in table if row[name]] for _, row in table.iterrows()])
+    for dress in (table, table.astype(int), table.astype(float)):
+        assert as_dict(Apriori(3).fit(dress).itemsets_) == as_dict(by_lists.itemsets_)
+    assert as_dict(Apriori(3).fit(table.to_numpy(), items=list(table)).itemsets_) == as_dict(by_lists.itemsets_)
+    lines = pd.DataFrame([(i, name) for i, row in table.iterrows() for name in table if row[name]], columns=[1, 0])
+    assert as_dict(Apriori(3).fit(lines).itemsets_) == as_dict(by_lists.itemsets_)
+
+
 def test_the_input_is_left_as_it_was():
     matrix = sparse.csr_matrix(([1, 0, 1], ([0, 0, 1], [1, 2, 0])), shape=(2, 3))
     before = matrix.copy()
