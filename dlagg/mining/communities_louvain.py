@@ -39,7 +39,7 @@ def best_of(near, found, link, total, own, cost):
         link[c] = 0.0
     return best, gain
 
-# %% ../../nbs/2_mining/07_communities_louvain.ipynb #28aa280a
+# %% ../../nbs/2_mining/07_communities_louvain.ipynb #1eaeef3e
 @compiled
 def _filled(labels, degree):
     "Degrees and sizes of the communities, and a stack of empty ones: arrays of shape (n,), and how many are empty."
@@ -67,7 +67,7 @@ def _call_back(v, indptr, indices, labels, visited, queue, tail):
             tail += 1
     return tail
 
-
+# %% ../../nbs/2_mining/07_communities_louvain.ipynb #77d646aa
 @compiled
 def move_nodes(indptr, indices, weights, degree, labels, price, queue):
     "Move single nodes until no move gains; changes `labels` (int32, values below n) and uses up `queue`, the nodes in the order of their first visit. Returns the number of moves."
@@ -98,7 +98,7 @@ def move_nodes(indptr, indices, weights, degree, labels, price, queue):
             tail = _call_back(v, indptr, indices, labels, visited, queue, tail)
     return moves
 
-# %% ../../nbs/2_mining/07_communities_louvain.ipynb #99b628d4
+# %% ../../nbs/2_mining/07_communities_louvain.ipynb #85e2fdfb
 @compiled
 def _inner(indptr, indices, weights, labels):
     "Sum of each node's edges inside its community, shape (n,)."
@@ -123,7 +123,7 @@ def _gather_inside(v, indptr, indices, weights, labels, part, link, near):
             link[part[u]] += weights[e]
     return found
 
-
+# %% ../../nbs/2_mining/07_communities_louvain.ipynb #4f649ce2
 @compiled
 def refine_parts(indptr, indices, weights, degree, labels, price, order):
     "Connected parts of each community, the nodes visited in `order`: int32, shape (n,), values below n."
@@ -151,7 +151,7 @@ def refine_parts(indptr, indices, weights, degree, labels, price, order):
             part[v], joined_by[best] = best, True    # `best` is its first node's number: that node may no longer move
     return part
 
-# %% ../../nbs/2_mining/07_communities_louvain.ipynb #6c9efc17
+# %% ../../nbs/2_mining/07_communities_louvain.ipynb #7b0e5e0a
 @compiled
 def numbered(labels):
     "Labels 0, 1, ... in the order in which they are met: int32, shape (n,); and how many there are."
@@ -178,7 +178,7 @@ def _members(labels, count):
         start[labels[v] + 1] += 1
     return order, start
 
-
+# %% ../../nbs/2_mining/07_communities_louvain.ipynb #5e4776c0
 @compiled
 def aggregate(indptr, indices, weights, loops, degree, labels, count):
     "The graph of groups: `(indptr, indices, weights, loops, degree)`; labels are 0 to count - 1. What lies behind `indptr[-1]` is not in use."
