@@ -18,7 +18,7 @@ from .model import Saved, check_integer, check_number, check_weight
 from .svm_kernels import GIVEN, Kernel, make_kernel, weighted_kernel
 from .svm_smo import solve
 
-# %% ../../nbs/2_mining/02_svm_model.ipynb #5f86a6ba
+# %% ../../nbs/2_mining/02_svm_model.ipynb #7e709dd0
 def _whole_matrix(kernel, X, limit):
     "The kernel matrix of all rows, where the solver needs it whole; refused if it is larger than `limit` megabytes."
     if kernel.kernel == "precomputed" and X.shape[0] != X.shape[1]:
@@ -31,7 +31,7 @@ def _whole_matrix(kernel, X, limit):
 
 
 def _check_size(diagonal):
-    "Complain where kernel values leave the range that the solver's single-precision cache can hold."
+    "Complain where kernel values leave the range in which sums of their products stay finite."
     if not np.abs(diagonal).max(initial=0) < 1e30:    # NaN too
         raise ValueError("X holds values so large that the kernel is not finite or above 1e30; rescale the columns")
 

@@ -5,19 +5,19 @@
 # %% auto #0
 __all__ = ['Solution', 'solve']
 
-# %% ../../nbs/2_mining/02_svm_smo.ipynb #0ba5e4f8
+# %% ../../nbs/2_mining/02_svm_smo.ipynb #52b23403
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..course.machine import compiled
-from .svm_kernels import GIVEN, in_spans, kernel_row, transposed
+from .svm_kernels import GIVEN, INNER, in_spans, kernel_row, transposed
 
-# %% ../../nbs/2_mining/02_svm_smo.ipynb #dad44612
+# %% ../../nbs/2_mining/02_svm_smo.ipynb #fceced9b
 _BLOCK, _TINY = 256, 1e-12
 
 
-@compiled(error_model="numpy")
+@compiled(error_model="numpy", **INNER)
 def _first(f, a, b, n, delta, row_i, row_j, tops, lows):
     "Take the last step into f, then find the row with the largest U: (place, U, smallest L)."
     tops[:], lows[:] = -np.inf, np.inf
@@ -38,8 +38,8 @@ def _first(f, a, b, n, delta, row_i, row_j, tops, lows):
             return place, tops[lane], low
     return -1, -np.inf, low
 
-# %% ../../nbs/2_mining/02_svm_smo.ipynb #5f7d2386
-@compiled(error_model="numpy")
+# %% ../../nbs/2_mining/02_svm_smo.ipynb #ee232446
+@compiled(error_model="numpy", **INNER)
 def _won(top, f, b, own, other, row):
     "Twice what a pair can win: (U - L)^2 / eta."
     drop, curve = top - (f - b), own + other - 2.0 * row
@@ -47,7 +47,7 @@ def _won(top, f, b, own, other, row):
     return drop * drop / curve
 
 
-@compiled(error_model="numpy")
+@compiled(error_model="numpy", **INNER)
 def _second(f, b, n, top, own, diag, row_i, tops):
     "The partner with which i wins most, or -1."
     tops[:] = 0.0
@@ -65,8 +65,8 @@ def _second(f, b, n, top, own, diag, row_i, tops):
             return place
     return -1
 
-# %% ../../nbs/2_mining/02_svm_smo.ipynb #0a8c0cd7
-@compiled
+# %% ../../nbs/2_mining/02_svm_smo.ipynb #4112f42e
+@compiled(**INNER)
 def _fetch(i, n, clock, constants, XT, gram, order, cache, slot_of, owner, filled, stamp):
     "The slot that holds the first n entries of row i, made if need be."
     s = slot_of[i]
@@ -84,19 +84,19 @@ def _fetch(i, n, clock, constants, XT, gram, order, cache, slot_of, owner, fille
             for t in range(filled[s], n):
                 cache[s, t] = gram[order[i], order[t]]
         else:
-            kernel_row(kind, gamma, coef0, degree, XT[:, i].copy(), XT, filled[s], n, cache[s])
+            kernel_row(kind, gamma, coef0, degree, XT[:, i], XT, filled[s], n, cache[s])
         filled[s] = n
     return s
 
-# %% ../../nbs/2_mining/02_svm_smo.ipynb #50cd50de
-@compiled
+# %% ../../nbs/2_mining/02_svm_smo.ipynb #6a7a268e
+@compiled(**INNER)
 def _ends(t, beta, lo, hi, eps, a, b):
     "What stands against moving row t up, and down."
     a[t] = np.inf if beta[t] >= hi[t] else eps if beta[t] >= 0 else -eps
     b[t] = -np.inf if beta[t] <= lo[t] else eps if beta[t] > 0 else -eps
 
 
-@compiled
+@compiled(**INNER)
 def _move(i, j, delta, beta, lo, hi, eps):
     "Move i up and j down by delta, or as far as they may; how far it was."
     end_i = 0.0 if eps > 0 and beta[i] < 0 else hi[i]
@@ -129,24 +129,24 @@ def _steps(clock, n, most, tol, eps, constants, XT, gram, order, diag, f, a, b, 
         _ends(j, beta, lo, hi, eps, a, b)
     return step, top - low, top, low, clock
 
-# %% ../../nbs/2_mining/02_svm_smo.ipynb #943c375c
+# %% ../../nbs/2_mining/02_svm_smo.ipynb #15897a2f
 @compiled
 def _recount(start, stop, rows, constants, XT, gram, order, target, beta, f, cache, slot_of, filled):
     "f = target - K beta at start, ..., stop - 1; `rows` are those where beta is not 0."
     kind, gamma, coef0, degree = constants
     f[start:stop] = target[start:stop]
-    row = np.empty(len(f), np.float32)    # rounded as in the cache, so that both ways give the same f
+    row = np.empty(len(f))
     for i in rows:
         if slot_of[i] >= 0 and filled[slot_of[i]] >= stop:
             f[start:stop] -= beta[i] * cache[slot_of[i], start:stop]
         elif kind == GIVEN:
             for t in range(start, stop):
-                f[t] -= beta[i] * np.float32(gram[order[i], order[t]])
+                f[t] -= beta[i] * gram[order[i], order[t]]
         else:
-            kernel_row(kind, gamma, coef0, degree, XT[:, i].copy(), XT, start, stop, row)
+            kernel_row(kind, gamma, coef0, degree, XT[:, i], XT, start, stop, row)
             f[start:stop] -= beta[i] * row[start:stop]
 
-# %% ../../nbs/2_mining/02_svm_smo.ipynb #cd451e7c
+# %% ../../nbs/2_mining/02_svm_smo.ipynb #214f4bc2
 class _Problem:
     "The arrays of one problem, in the order that shrinking has given them."
 
@@ -156,8 +156,8 @@ class _Problem:
         self.XT, self.gram = (np.zeros((4, n)), X) if given else (transposed(X), np.zeros((1, 1)))
         self.order, self.diag = np.arange(n), np.diag(X).astype(float) if given else kernel.diagonal(X)
         self.target, self.lo, self.hi, self.beta = target, lo, hi, beta
-        slots = max(2, min(n, int(cache_size * 2**20 / (4 * n))))
-        self.cache, self.slot_of, self.owner = np.zeros((slots, n), np.float32), np.full(n, -1), np.full(slots, -1)
+        slots = max(2, min(n, int(cache_size * 2**20 / (8 * n))))
+        self.cache, self.slot_of, self.owner = np.zeros((slots, n)), np.full(n, -1), np.full(slots, -1)
         self.filled, self.stamp = np.zeros(slots, np.int64), np.zeros(slots, np.int64)
         self.f, self.a, self.b = target.copy(), *_all_ends(beta, lo, hi, self.eps)
         if beta.any():
