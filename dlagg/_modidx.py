@@ -2494,6 +2494,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': 'dlagg', 'g
                                                                                    'dlagg/mining/kmeans_bounds.py'),
                                             'dlagg.mining.kmeans_bounds._to_centre': ( '2_mining/kmeans_bounds.html#_to_centre',
                                                                                        'dlagg/mining/kmeans_bounds.py'),
+                                            'dlagg.mining.kmeans_bounds._two_exactly': ( '2_mining/kmeans_bounds.html#_two_exactly',
+                                                                                         'dlagg/mining/kmeans_bounds.py'),
                                             'dlagg.mining.kmeans_bounds._two_nearest': ( '2_mining/kmeans_bounds.html#_two_nearest',
                                                                                          'dlagg/mining/kmeans_bounds.py'),
                                             'dlagg.mining.kmeans_bounds.chosen': ( '2_mining/kmeans_bounds.html#chosen',
