@@ -21,7 +21,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "arima_tests": ["acf", "adf_test", "kpss_test", "ljung_box", "ndiffs", "nsdiffs", "pacf", "plot_acf", "plot_residuals"],
         "arima_baselines": ["Drift", "MeanForecast", "Naive", "SeasonalNaive"],
         "arima_ets": ["ETS"],
-        "arima_evaluate": ["compare", "coverage", "mase", "naive_scale", "pinball", "rolling_origin", "scores", "smape"],
+        "arima_evaluate": ["compare", "coverage", "mase", "naive_scale", "pinball", "plot_forecast", "rolling_origin", "scores", "smape"],
         "linear_diagnostics": ["diagnostics", "plot_diagnostics"],
         "linear_lasso": ["ElasticNet", "Lasso", "lasso_path"],
         "linear_logistic": ["LogisticRegression"],

@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['acf', 'pacf', 'ljung_box', 'UnitRoot', 'adf_test', 'kpss_test', 'ndiffs', 'nsdiffs', 'plot_acf', 'plot_residuals']
 
-# %% ../../nbs/2_mining/06_arima_tests.ipynb #824fbba7
+# %% ../../nbs/2_mining/06_arima_tests.ipynb #a6bf5335
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.special import chdtrc, ndtr, ndtri
 
+from ..course.machine import one_blas_thread
 from .arima_decompose import strength
 from .arima_series import check_level, period_of, read_series, season
 from .model import check_choice, check_integer, check_number
@@ -152,7 +153,7 @@ def _mackinnon(ratio, n, trend):
         return 0.0, critical
     return float(ndtr(np.polyval(table["left" if ratio <= table["middle"] else "right"][::-1], ratio))), critical
 
-# %% ../../nbs/2_mining/06_arima_tests.ipynb #e2a7d12a
+# %% ../../nbs/2_mining/06_arima_tests.ipynb #232b2a8d
 def _regression(values, lags, trend):
     "Target, the columns of the trend, the level, and the lagged differences of the regression with `lags` lags."
     change = np.diff(values)
@@ -210,14 +211,16 @@ def adf_test(y, trend="c", max_lags=None, criterion="aic"):
         check_choice("criterion", criterion, ("aic", "bic"))
     values = _varying(y)
     lags = _most_lags(len(values), 0 if trend == "n" else len(trend), max_lags)
-    lags = lags if criterion is None else _choose_lags(values, lags, trend, criterion)
-    target, columns, level, lagged = _regression(values, lags, trend)
-    R, z = _projections(target, [*columns, *lagged, level])    # the level last: its ratio is its projection over the error
+    with one_blas_thread():
+        lags = lags if criterion is None else _choose_lags(values, lags, trend, criterion)
+        target, columns, level, lagged = _regression(values, lags, trend)
+        R, z = _projections(target, [*columns, *lagged, level])    # the level last: its ratio is its projection over the error
     error = np.sqrt(max(target @ target - z @ z, 0) / (len(target) - len(z)))
     if error <= 1e-10 * np.abs(target).max():
         raise ValueError("y follows a trend or its own lags exactly: the test's regression has no errors")
     ratio = float(np.sign(R[-1, -1]) * z[-1] / error)
-    return UnitRoot(ratio, *_mackinnon(ratio, len(target), trend)[:1], lags, len(target), _mackinnon(ratio, len(target), trend)[1])
+    p_value, critical = _mackinnon(ratio, len(target), trend)
+    return UnitRoot(ratio, p_value, lags, len(target), critical)
 
 # %% ../../nbs/2_mining/06_arima_tests.ipynb #d9dddd87
 def _varying(y, missing=False):

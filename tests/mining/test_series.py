@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from dlagg.mining import ETS, Drift, MeanForecast, Naive, SeasonalNaive, acf, adf_test, compare, coverage, decompose, future_index, kpss_test, ljung_box, mase, ndiffs, nsdiffs, pacf, pinball, read_series, rolling_origin, scores, smape, stl, strength
+from dlagg.mining import ETS, Drift, MeanForecast, Naive, SeasonalNaive, acf, adf_test, compare, coverage, decompose, future_index, kpss_test, ljung_box, mase, ndiffs, nsdiffs, pacf, pinball, plot_acf, plot_decomposition, plot_forecast, plot_residuals, read_series, rolling_origin, scores, smape, stl, strength
 from dlagg.mining.arima_ets import _cost
 from dlagg.mining.arima_series import _index_back, _index_state, read_regressors
 from dlagg.tables.datasets import fetch_series, load_co2, load_macrodata, load_sunspots
@@ -387,6 +387,18 @@ def test_a_trial_sees_no_future_and_loses_nothing(classics):
     holes = y.where(np.arange(len(y)) % 13 != 5)
     part = scores(rolling_origin({"drift": Drift()}, holes, h=4, initial=180, step=7))
     assert part.n.iloc[0] < len(rolled) // 2 and np.isfinite(part.mase.iloc[0])
+
+
+def test_pictures_take_periods_and_gaps():
+    import matplotlib.pyplot as plt
+    y = wave().to_period("Q")
+    y.iloc[7] = np.nan
+    ahead = MeanForecast().fit(y).forecast(4)
+    axes = [plot_forecast(y, ahead, later=[50, 60], last=20), plot_acf(y), *plot_residuals(y), *plot_decomposition(stl(wave().to_period("Q")))]
+    assert axes[0].get_ylabel() == "value (unit of the series)" and len(axes[0].lines[0].get_xdata()) == 20
+    with pytest.raises(ValueError, match="last must be an integer, 1 or more; got 0"):
+        plot_forecast(y, ahead, last=0)
+    plt.close("all")
 
 
 def test_smoothing_beats_the_baselines_on_the_classics(classics):
