@@ -1,7 +1,7 @@
 """ARIMA beside statsmodels and statsforecast, on the airline model and 20 real series. `python -m bench.arima [--quick]`.
 
 Writes bench/results/arima.json. Every fit is from the raw series to a fitted model with its parameters. statsmodels' likelihood is taken with `simple_differencing`, which is the same function as ours; its time is the shorter of the
-fits with and without. statsforecast fits by R's algorithm (CSS, then exact likelihood); its likelihood is R's. Seconds are those of the fastest of a few turns; ratios are theirs / ours (over 1, ours is faster).
+fits with and without, and with one thread of the matrix library: on matrices this small a second only costs it time. statsforecast fits by R's algorithm (CSS, then exact likelihood); its likelihood is R's. Seconds are those of the fastest of a few turns; ratios are theirs / ours (over 1, ours is faster).
 A peer that is not installed is named and left out. AICc is compared where both chose the same differences; where not, the models answer different questions, and the table says so.
 """
 import argparse
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from bench._race import cold, growth, race, ratios, record, write
+from dlagg.course.machine import one_blas_thread
 from dlagg.mining import ARIMA, auto_arima
 from dlagg.tables.datasets import fetch_online_retail, fetch_retail_prices, fetch_series, load_co2, load_macrodata, load_sunspots
 
@@ -52,7 +53,8 @@ def plain(y):
 def statsmodels_fit(y, order, seasonal, trend, simple):
     from statsmodels.tsa.statespace.sarimax import SARIMAX
     differences = order[1] + seasonal[1]
-    return SARIMAX(plain(y), order=order, seasonal_order=seasonal, trend="c" if trend != "n" else "n", simple_differencing=simple and differences > 0).fit(disp=0)
+    with one_blas_thread():
+        return SARIMAX(plain(y), order=order, seasonal_order=seasonal, trend="c" if trend != "n" else "n", simple_differencing=simple and differences > 0).fit(disp=0)
 
 
 def statsforecast_fit(y, order, seasonal, trend):
@@ -113,10 +115,12 @@ def main(quick=False):
         best = fit_for_all(model.path_, s)
         result["fits"][name] = one_fit(y, best.order, best.seasonal_order, best.trend, turns)
         print(name, {k: round(v, 1) for k, v in result["fits"][name]["ratio"].items()}, {k: round(v, 3) for k, v in result["fits"][name]["loglik"].items()}, result["searches"][name], flush=True)
-    result["cold"] = cold("from dlagg.mining import ARIMA\nimport numpy as np; from dlagg.mining.arima_fit import airline_passengers; y = np.log(airline_passengers().to_numpy())",
+    result["cold"] = cold("from dlagg.course.machine import one_blas_thread
+from dlagg.mining import ARIMA\nimport numpy as np; from dlagg.mining.arima_fit import airline_passengers; y = np.log(airline_passengers().to_numpy())",
                           "ARIMA((0, 1, 1), (0, 1, 1, 12)).fit(y).forecast(12)")
     sizes = (1_000, 4_000, 16_000)
-    setup = ("import numpy as np; from dlagg.mining import ARIMA\nfrom scipy.signal import lfilter\n"
+    setup = ("import numpy as np; from dlagg.course.machine import one_blas_thread
+from dlagg.mining import ARIMA\nfrom scipy.signal import lfilter\n"
              "make = lambda n: np.cumsum(lfilter([1, -0.4], [1, -0.3], np.random.default_rng(0).normal(size=n)))\nARIMA((1, 1, 1)).fit(make(200)); y = make(n)")
     result["growth"] = {"ARIMA(1,1,1)": growth(setup, "ARIMA((1, 1, 1)).fit(y)", sizes), "ARIMA(1,1,1), forecast of 24": growth(setup + "\nmodel = ARIMA((1, 1, 1)).fit(y)", "model.forecast(24)", sizes)}
     result["summary"] = summary(result)

@@ -84,8 +84,225 @@ def check_columns(w, m, names):
     if triangle[-1] < 1e-10:
         raise ValueError("the trend and X explain y completely: there is no error to model")
 
-# %% ../../nbs/2_mining/06_arima_model.ipynb #595b03ce
-class ARIMA(Forecaster):
+# %% ../../nbs/2_mining/06_arima_model.ipynb #c1bbcaae
+class _Orders(Forecaster):
+    "What the orders mean: sizes, columns of the trend, names."
+
+    _takes_missing = True
+    _takes_regressors = True
+
+    def _check(self):
+        p, d, q, P, D, Q, s = read_orders(self.order, self.seasonal_order)
+        read_trend(self.trend, d + D)
+        check_choice("method", self.method, ("exact", "css"))
+        check_integer("max_iter", self.max_iter)
+        if self.cov_type is not None:
+            check_choice("cov_type", self.cov_type, ("opg", "approx"))
+
+    def _least(self):
+        p, d, q, P, D, Q, s = read_orders(self.order, self.seasonal_order)
+        return d + s * D + len(read_trend(self.trend, d + D).strip("n")) + p + q + P + Q + 2
+
+    def _sizes(self):
+        p, d, q, P, D, Q, s = read_orders(self.order, self.seasonal_order)
+        return np.array([p, q, P, Q, s]), d, D, s
+
+    def _trend_columns(self, begin, end):
+        "Constant and drift of the steps begin to end - 1, the first observation being step 1."
+        _, d, D, _ = self._sizes()
+        trend = read_trend(self.trend, d + D)
+        made = {"const": np.ones(end - begin), "drift": np.arange(begin, end, dtype=float)}
+        chosen = [name for name in made if name[0] in trend.replace("t", "d")]
+        return np.array([made[name] for name in chosen]).reshape(len(chosen), end - begin).T, chosen
+
+    def _names(self):
+        p, q, P, Q, s = self._sizes()[0]
+        blocks = [("ar.L", p, 1), ("ma.L", q, 1), ("ar.S.L", P, s), ("ma.S.L", Q, s)]
+        return [f"{block}{lag * (i + 1)}" for block, count, lag in blocks for i in range(count)]
+
+# %% ../../nbs/2_mining/06_arima_model.ipynb #78e14377
+class _Searching(_Orders):
+    "From values and regressors to the best coefficients."
+
+    def _fit(self, values, X):
+        sizes, d, D, s = self._sizes()
+        made, chosen = self._trend_columns(1, len(values) + 1)
+        self.regressors_ = made if X is None else np.hstack([made, X])
+        names = [*chosen, *self.names_, *self._names(), "sigma2"]
+        if len(set(names)) < len(names):
+            raise ValueError(f"X must not have a column with the name of a parameter; got {self.names_}")
+        columns, m = levels(values, self.regressors_)
+        w = difference(columns, d, D, s)
+        if len(w) - m < len(names) + 1:
+            raise ValueError(f"{self!r} has {len(names)} parameters, and y leaves {len(w) - m} observations after differencing; it needs {len(names) + 1} or more")
+        check_columns(w, m, [*chosen, *self.names_])
+        natural = self._searched(w, sizes, m, names)
+        self._keep(solve(natural, sizes, w, m), sizes, columns, w, m, names)
+
+    def _searched(self, w, sizes, m, names):
+        "The coefficients of the polynomials with the largest likelihood."
+        old = getattr(self, "params_", None)
+        warm = old[self._names()].to_numpy() if self.warm_start and old is not None and list(old.index) == names else None
+        x, _, self.n_iter_, self.converged_ = search(w, sizes, m, warm, self.max_iter, self.method == "exact")
+        if not self.converged_:
+            warnings.warn(f"{self!r}: the search has not ended after {self.max_iter} steps; raise max_iter, or use fewer parameters", ConvergenceWarning, stacklevel=4)
+        return coefficients(x, sizes)
+
+# %% ../../nbs/2_mining/06_arima_model.ipynb #c7959295
+class _Keeping(_Searching):
+    "What a fit leaves behind."
+
+    def _keep(self, fit, sizes, columns, w, m, names):
+        "Set what a fit leaves behind."
+        k, self.nobs_ = len(names), len(w) - m
+        self.params_ = pd.Series(np.r_[fit.fixed[m:], fit.natural, fit.sigma2], names)
+        self.loglik_ = float(fit.loglik)
+        self.aic_, self.bic_ = 2 * k - 2 * self.loglik_, k * log(self.nobs_) - 2 * self.loglik_
+        self.aicc_ = self.aic_ + 2 * k * (k + 1) / (self.nobs_ - k - 1) if self.nobs_ > k + 1 else np.inf
+        kind = self.cov_type or ("approx" if m else "opg")
+        if kind == "opg" and m:
+            raise ValueError('cov_type="opg" needs every observation, because it adds up slopes of single ones; use cov_type="approx"')
+        self.cov_params_ = inverse(opg(fit, sizes, w) if kind == "opg" else observed(fit, sizes, w, m))
+        self.bse_ = pd.Series(np.sqrt(np.diag(self.cov_params_)), names)
+        filled = columns[:, -1].copy()
+        gaps = np.flatnonzero(columns[:, :m].any(axis=1))
+        filled[gaps] -= fit.fixed[:m]
+        self.filled_, self.missing_ = self._dated(filled), gaps
+        self._residuals(fit, w, m)
+
+    def _residuals(self, fit, w, m):
+        "One-step errors, given only what came before."
+        u = np.column_stack([w[:, :m], w[:, -1] - w[:, m:-1] @ fit.fixed[m:]])
+        v, f, _ = errors(fit.both, fit.first, u)
+        e = one_step(v, f, m)[0] if m else v[:, 0]
+        e = np.r_[np.full(len(self.index_) - len(e), np.nan), e]
+        e[self.missing_] = np.nan
+        self.resid_ = self._dated(e)
+        self.fitted_values_ = self.filled_ - self.resid_
+
+# %% ../../nbs/2_mining/06_arima_model.ipynb #22482ac8
+class _Going(_Keeping):
+    "Beyond the last value."
+
+    def _ahead(self, h):
+        "What the steps ahead need: phi, gains, variances f, states and tails of the columns [missing values, series without regressors], the lags to undo, and the triangle of the missing values."
+        sizes, d, D, s = self._sizes()
+        natural, beta = self.params_[self._names()].to_numpy(), self.params_.to_numpy()[:self.regressors_.shape[1]]
+        m, n = len(self.missing_), len(self.index_)
+        columns = np.zeros((n, m + 1))
+        columns[self.missing_, np.arange(m)] = 1.0
+        columns[:, -1] = self.filled_.to_numpy() - self.regressors_ @ beta
+        both = polynomials(natural, sizes)
+        w, r = np.ascontiguousarray(difference(columns, d, D, s)), both.shape[1]
+        v, f, state, gains = np.empty(w.shape), np.empty(len(w) + h), np.empty((m + 1, r)), np.empty((h, r))
+        whiten(both, start(both), w, v, f, state, gains)
+        triangle = np.linalg.qr(v[:, :m] / np.sqrt(f[:len(w), None]), mode="r")
+        return both[0], gains, f[len(w):], state, columns[n - d - s * D:], undo(d, D, s), triangle
+
+    def _regression(self, h, X):
+        "What trend and regressors add to each of the next h steps."
+        made, _ = self._trend_columns(len(self.index_) + 1, len(self.index_) + h + 1)
+        return (made if X is None else np.hstack([made, X])) @ self.params_.to_numpy()[:self.regressors_.shape[1]]
+
+    def _predict(self, h, X, level):
+        phi, gains, f, state, tail, lags, triangle = self._ahead(h)
+        mean = go_on(phi, gains, state, tail, np.zeros((h, len(state))), lags)
+        spread = go_on(phi, gains, np.zeros((h, len(phi))), np.zeros((len(tail), h)), np.diag(np.sqrt(f)), lags)
+        unknown = np.linalg.solve(triangle.T, mean[:, :-1].T) if len(triangle) else np.zeros((1, h))
+        variance = self.params_["sigma2"] * ((spread ** 2).sum(axis=1) + (unknown ** 2).sum(axis=0))
+        return normal_interval(mean[:, -1] + self._regression(h, X), np.sqrt(variance), level)
+
+# %% ../../nbs/2_mining/06_arima_model.ipynb #1cc8cc65
+class _Simulating(_Going):
+    "Paths that may come."
+
+    def simulate(self, n, random_state=None, X=None, paths=1):
+        """Draw what may come next: `n` values that follow the series.
+
+        Parameters
+        ----------
+        n : int
+        random_state : None, int or RandomState
+        X : array-like of shape (n, k), optional
+            The regressors of these steps, where the model was fitted with some.
+        paths : int, default 1
+
+        Returns
+        -------
+        Series, or DataFrame with one column a path where `paths` is more than 1
+            Indexed by the next labels. The parameters are taken as known.
+        """
+        check_is_fitted(self)
+        check_integer("n", n)
+        check_integer("paths", paths)
+        X, rng = self._future_regressors(n, X), check_random_state(random_state)
+        phi, gains, f, state, tail, lags, triangle = self._ahead(n)
+        sd = np.sqrt(self.params_["sigma2"])
+        shift = np.linalg.solve(triangle, sd * rng.standard_normal((len(triangle), paths))) if len(triangle) else np.zeros((0, paths))
+        mix = np.vstack([shift, np.ones(paths)])    # each path has its own missing values
+        noise = sd * np.sqrt(f)[:, None] * rng.standard_normal((n, paths))
+        drawn = go_on(phi, gains, mix.T @ state, tail @ mix, noise, lags) + self._regression(n, X)[:, None]
+        index = future_index(self.index_, n)
+        return pd.Series(drawn[:, 0], index, name=self.name_) if paths == 1 else pd.DataFrame(drawn, index)
+
+    def _future_regressors(self, h, X):
+        "The regressors of the next h steps, checked."
+        if (X is not None) != bool(self.names_):
+            raise ValueError(f"X must be given for the {h} steps, with columns {self.names_}" if self.names_ else "X must be None: the model was fitted without regressors")
+        return None if X is None else read_regressors(X, future_index(self.index_, h), self.names_)[0]
+
+# %% ../../nbs/2_mining/06_arima_model.ipynb #d598270b
+def _jarque_bera(e):
+    "Skewness and kurtosis against those of the normal density: chi-squared with 2 degrees of freedom."
+    z = (e - e.mean()) / e.std()
+    statistic = len(e) / 6 * ((z ** 3).mean() ** 2 + ((z ** 4).mean() - 3) ** 2 / 4)
+    return statistic, chdtrc(2, statistic)
+
+
+def _thirds(e):
+    "Sum of squares of the last third over that of the first: an F distribution if the variance stays."
+    h = len(e) // 3
+    ratio = (e[-h:] ** 2).sum() / (e[:h] ** 2).sum()
+    below = fdtr(h, h, ratio)
+    return ratio, 2 * min(below, 1 - below)
+
+
+class _Reporting(_Simulating):
+    "Tables and pictures of a fit."
+
+    def summary(self, level=0.95):
+        """The table of parameters: a DataFrame with coef, std err, z, P>|z| and the limits of the interval at `level`. Its `attrs` hold what belongs to the whole fit."""
+        check_is_fitted(self)
+        check_level(level)
+        z = self.params_ / self.bse_
+        reach = ndtri((1 + level) / 2) * self.bse_
+        table = pd.DataFrame({"coef": self.params_, "std err": self.bse_, "z": z, "P>|z|": 2 * ndtr(-z.abs()), "lower": self.params_ - reach, "upper": self.params_ + reach})
+        table.attrs = {"model": repr(self), "observations": self.nobs_, "loglik": self.loglik_, "aic": self.aic_, "aicc": self.aicc_, "bic": self.bic_}
+        return table
+
+    def diagnose(self, lags=None):
+        """Is anything left in the errors? Three tests, as a DataFrame with statistic and p_value.
+
+        Ljung-Box (are they uncorrelated, up to `lags`; two seasons or 10 where not given), Jarque-Bera (are they normal), and a ratio of the sums of squares of the last and the first third (is their variance the same).
+        A small p value says no.
+        """
+        check_is_fitted(self)
+        sizes, d, D, s = self._sizes()
+        e = self.resid_.iloc[d + s * D:]
+        fitted = int(sizes[:4].sum())
+        lags = max(fitted + 1, min(2 * s if s > 1 else 10, len(e) // 5)) if lags is None else lags
+        box = ljung_box(e, [lags], fitted).iloc[-1]
+        rows = {f"Ljung-Box, {lags} lags": (box.statistic, box.p_value), "Jarque-Bera": _jarque_bera(e.dropna().to_numpy()), "variance, last third : first third": _thirds(e.dropna().to_numpy())}
+        return pd.DataFrame(rows, index=["statistic", "p_value"]).T
+
+    def plot_diagnostics(self, axes=None):
+        """Errors over time, their autocorrelations and their histogram; returns the three Axes."""
+        check_is_fitted(self)
+        sizes, d, D, s = self._sizes()
+        return plot_residuals(self.resid_.iloc[d + s * D:], fitted=int(sizes[:4].sum()), axes=axes)
+
+# %% ../../nbs/2_mining/06_arima_model.ipynb #76c3f3ba
+class ARIMA(_Reporting):
     """Seasonal ARIMA with regressors, by exact Gaussian maximum likelihood: equations (1) to (9) of the lesson.
 
     Parameters
@@ -127,121 +344,9 @@ class ARIMA(Forecaster):
     Gómez, Maravall and Peña (1999), Missing observations in ARIMA models.
     """
 
-    _takes_missing = True
-    _takes_regressors = True
-
     def __init__(self, order=(1, 0, 0), seasonal_order=(0, 0, 0, 0), trend=None, method="exact", cov_type=None, warm_start=False, max_iter=200):
         self.order, self.seasonal_order, self.trend = order, seasonal_order, trend
         self.method, self.cov_type, self.warm_start, self.max_iter = method, cov_type, warm_start, max_iter
-
-    def _check(self):
-        p, d, q, P, D, Q, s = read_orders(self.order, self.seasonal_order)
-        read_trend(self.trend, d + D)
-        check_choice("method", self.method, ("exact", "css"))
-        check_integer("max_iter", self.max_iter)
-        if self.cov_type is not None:
-            check_choice("cov_type", self.cov_type, ("opg", "approx"))
-
-    def _least(self):
-        p, d, q, P, D, Q, s = read_orders(self.order, self.seasonal_order)
-        return d + s * D + len(read_trend(self.trend, d + D).strip("n")) + p + q + P + Q + 2
-
-    def _sizes(self):
-        p, d, q, P, D, Q, s = read_orders(self.order, self.seasonal_order)
-        return np.array([p, q, P, Q, s]), d, D, s
-
-    def _trend_columns(self, begin, end):
-        "Constant and drift of the steps begin to end - 1, the first observation being step 1."
-        _, d, D, _ = self._sizes()
-        trend = read_trend(self.trend, d + D)
-        made = {"const": np.ones(end - begin), "drift": np.arange(begin, end, dtype=float)}
-        chosen = [name for name in made if name[0] in trend.replace("t", "d")]
-        return np.array([made[name] for name in chosen]).reshape(len(chosen), end - begin).T, chosen
-
-    def _names(self):
-        p, q, P, Q, s = self._sizes()[0]
-        blocks = [("ar.L", p, 1), ("ma.L", q, 1), ("ar.S.L", P, s), ("ma.S.L", Q, s)]
-        return [f"{block}{lag * (i + 1)}" for block, count, lag in blocks for i in range(count)]
-
-    def _fit(self, values, X):
-        sizes, d, D, s = self._sizes()
-        made, chosen = self._trend_columns(1, len(values) + 1)
-        self.regressors_ = made if X is None else np.hstack([made, X])
-        names = [*chosen, *self.names_, *self._names(), "sigma2"]
-        if len(set(names)) < len(names):
-            raise ValueError(f"X must not have a column with the name of a parameter; got {self.names_}")
-        columns, m = levels(values, self.regressors_)
-        w = difference(columns, d, D, s)
-        if len(w) - m < len(names) + 1:
-            raise ValueError(f"{self!r} has {len(names)} parameters, and y leaves {len(w) - m} observations after differencing; it needs {len(names) + 1} or more")
-        check_columns(w, m, [*chosen, *self.names_])
-        natural = self._searched(w, sizes, m, names)
-        self._keep(solve(natural, sizes, w, m), sizes, columns, w, m, names)
-
-    def _searched(self, w, sizes, m, names):
-        "The coefficients of the polynomials with the largest likelihood."
-        old = getattr(self, "params_", None)
-        warm = old[self._names()].to_numpy() if self.warm_start and old is not None and list(old.index) == names else None
-        x, _, self.n_iter_, self.converged_ = search(w, sizes, m, warm, self.max_iter, self.method == "exact")
-        if not self.converged_:
-            warnings.warn(f"{self!r}: the search has not ended after {self.max_iter} steps; raise max_iter, or use fewer parameters", ConvergenceWarning, stacklevel=4)
-        return coefficients(x, sizes)
-
-    def _keep(self, fit, sizes, columns, w, m, names):
-        "Set what a fit leaves behind."
-        k, self.nobs_ = len(names), len(w) - m
-        self.params_ = pd.Series(np.r_[fit.fixed[m:], fit.natural, fit.sigma2], names)
-        self.loglik_ = float(fit.loglik)
-        self.aic_, self.bic_ = 2 * k - 2 * self.loglik_, k * log(self.nobs_) - 2 * self.loglik_
-        self.aicc_ = self.aic_ + 2 * k * (k + 1) / (self.nobs_ - k - 1) if self.nobs_ > k + 1 else np.inf
-        kind = self.cov_type or ("approx" if m else "opg")
-        if kind == "opg" and m:
-            raise ValueError('cov_type="opg" needs every observation, because it adds up slopes of single ones; use cov_type="approx"')
-        self.cov_params_ = inverse(opg(fit, sizes, w) if kind == "opg" else observed(fit, sizes, w, m))
-        self.bse_ = pd.Series(np.sqrt(np.diag(self.cov_params_)), names)
-        filled = columns[:, -1].copy()
-        gaps = np.flatnonzero(columns[:, :m].any(axis=1))
-        filled[gaps] -= fit.fixed[:m]
-        self.filled_, self.missing_ = self._dated(filled), gaps
-        self._residuals(fit, w, m)
-
-    def _residuals(self, fit, w, m):
-        "One-step errors, given only what came before."
-        u = np.column_stack([w[:, :m], w[:, -1] - w[:, m:-1] @ fit.fixed[m:]])
-        v, f, _ = errors(fit.both, fit.first, u)
-        e = one_step(v, f, m)[0] if m else v[:, 0]
-        e = np.r_[np.full(len(self.index_) - len(e), np.nan), e]
-        e[self.missing_] = np.nan
-        self.resid_ = self._dated(e)
-        self.fitted_values_ = self.filled_ - self.resid_
-
-    def _ahead(self, h):
-        "What the steps ahead need: phi, gains, variances f, states and tails of the columns [missing values, series without regressors], the lags to undo, and the triangle of the missing values."
-        sizes, d, D, s = self._sizes()
-        natural, beta = self.params_[self._names()].to_numpy(), self.params_.to_numpy()[:self.regressors_.shape[1]]
-        m, n = len(self.missing_), len(self.index_)
-        columns = np.zeros((n, m + 1))
-        columns[self.missing_, np.arange(m)] = 1.0
-        columns[:, -1] = self.filled_.to_numpy() - self.regressors_ @ beta
-        both = polynomials(natural, sizes)
-        w, r = np.ascontiguousarray(difference(columns, d, D, s)), both.shape[1]
-        v, f, state, gains = np.empty(w.shape), np.empty(len(w) + h), np.empty((m + 1, r)), np.empty((h, r))
-        whiten(both, start(both), w, v, f, state, gains)
-        triangle = np.linalg.qr(v[:, :m] / np.sqrt(f[:len(w), None]), mode="r")
-        return both[0], gains, f[len(w):], state, columns[n - d - s * D:], undo(d, D, s), triangle
-
-    def _regression(self, h, X):
-        "What trend and regressors add to each of the next h steps."
-        made, _ = self._trend_columns(len(self.index_) + 1, len(self.index_) + h + 1)
-        return (made if X is None else np.hstack([made, X])) @ self.params_.to_numpy()[:self.regressors_.shape[1]]
-
-    def _predict(self, h, X, level):
-        phi, gains, f, state, tail, lags, triangle = self._ahead(h)
-        mean = go_on(phi, gains, state, tail, np.zeros((h, len(state))), lags)
-        spread = go_on(phi, gains, np.zeros((h, len(phi))), np.zeros((len(tail), h)), np.diag(np.sqrt(f)), lags)
-        unknown = np.linalg.solve(triangle.T, mean[:, :-1].T) if len(triangle) else np.zeros((1, h))
-        variance = self.params_["sigma2"] * ((spread ** 2).sum(axis=1) + (unknown ** 2).sum(axis=0))
-        return normal_interval(mean[:, -1] + self._regression(h, X), np.sqrt(variance), level)
 
     def _state(self):
         state = super()._state()
@@ -255,84 +360,3 @@ class ARIMA(Forecaster):
             for name in ("order", "seasonal_order"):
                 state["path_"][name] = state["path_"][name].map(tuple)
         super()._restore(state)
-
-    def simulate(self, n, random_state=None, X=None, paths=1):
-        """Draw what may come next: `n` values that follow the series.
-
-        Parameters
-        ----------
-        n : int
-        random_state : None, int or RandomState
-        X : array-like of shape (n, k), optional
-            The regressors of these steps, where the model was fitted with some.
-        paths : int, default 1
-
-        Returns
-        -------
-        Series, or DataFrame with one column a path where `paths` is more than 1
-            Indexed by the next labels. The parameters are taken as known.
-        """
-        check_is_fitted(self)
-        check_integer("n", n)
-        check_integer("paths", paths)
-        X, rng = self._future_regressors(n, X), check_random_state(random_state)
-        phi, gains, f, state, tail, lags, triangle = self._ahead(n)
-        sd = np.sqrt(self.params_["sigma2"])
-        shift = np.linalg.solve(triangle, sd * rng.standard_normal((len(triangle), paths))) if len(triangle) else np.zeros((0, paths))
-        mix = np.vstack([shift, np.ones(paths)])    # each path has its own missing values
-        noise = sd * np.sqrt(f)[:, None] * rng.standard_normal((n, paths))
-        drawn = go_on(phi, gains, mix.T @ state, tail @ mix, noise, lags) + self._regression(n, X)[:, None]
-        index = future_index(self.index_, n)
-        return pd.Series(drawn[:, 0], index, name=self.name_) if paths == 1 else pd.DataFrame(drawn, index)
-
-    def _future_regressors(self, h, X):
-        "The regressors of the next h steps, checked."
-        if (X is not None) != bool(self.names_):
-            raise ValueError(f"X must be given for the {h} steps, with columns {self.names_}" if self.names_ else "X must be None: the model was fitted without regressors")
-        return None if X is None else read_regressors(X, future_index(self.index_, h), self.names_)[0]
-
-    def summary(self, level=0.95):
-        """The table of parameters: a DataFrame with coef, std err, z, P>|z| and the limits of the interval at `level`. Its `attrs` hold what belongs to the whole fit."""
-        check_is_fitted(self)
-        check_level(level)
-        z = self.params_ / self.bse_
-        reach = ndtri((1 + level) / 2) * self.bse_
-        table = pd.DataFrame({"coef": self.params_, "std err": self.bse_, "z": z, "P>|z|": 2 * ndtr(-z.abs()), "lower": self.params_ - reach, "upper": self.params_ + reach})
-        table.attrs = {"model": repr(self), "observations": self.nobs_, "loglik": self.loglik_, "aic": self.aic_, "aicc": self.aicc_, "bic": self.bic_}
-        return table
-
-    def diagnose(self, lags=None):
-        """Is anything left in the errors? Three tests, as a DataFrame with statistic and p_value.
-
-        Ljung-Box (are they uncorrelated, up to `lags`; two seasons or 10 where not given), Jarque-Bera (are they normal), and a ratio of the sums of squares of the last and the first third (is their variance the same).
-        A small p value says no.
-        """
-        check_is_fitted(self)
-        sizes, d, D, s = self._sizes()
-        e = self.resid_.iloc[d + s * D:]
-        fitted = int(sizes[:4].sum())
-        lags = max(fitted + 1, min(2 * s if s > 1 else 10, len(e) // 5)) if lags is None else lags
-        box = ljung_box(e, [lags], fitted).iloc[-1]
-        rows = {f"Ljung-Box, {lags} lags": (box.statistic, box.p_value), "Jarque-Bera": _jarque_bera(e.dropna().to_numpy()), "variance, last third : first third": _thirds(e.dropna().to_numpy())}
-        return pd.DataFrame(rows, index=["statistic", "p_value"]).T
-
-    def plot_diagnostics(self, axes=None):
-        """Errors over time, their autocorrelations and their histogram; returns the three Axes."""
-        check_is_fitted(self)
-        sizes, d, D, s = self._sizes()
-        return plot_residuals(self.resid_.iloc[d + s * D:], fitted=int(sizes[:4].sum()), axes=axes)
-
-# %% ../../nbs/2_mining/06_arima_model.ipynb #6a36f8bf
-def _jarque_bera(e):
-    "Skewness and kurtosis against those of the normal density: chi-squared with 2 degrees of freedom."
-    z = (e - e.mean()) / e.std()
-    statistic = len(e) / 6 * ((z ** 3).mean() ** 2 + ((z ** 4).mean() - 3) ** 2 / 4)
-    return statistic, chdtrc(2, statistic)
-
-
-def _thirds(e):
-    "Sum of squares of the last third over that of the first: an F distribution if the variance stays."
-    h = len(e) // 3
-    ratio = (e[-h:] ** 2).sum() / (e[:h] ** 2).sum()
-    below = fdtr(h, h, ratio)
-    return ratio, 2 * min(below, 1 - below)

@@ -19,7 +19,7 @@ from .arima_series import period_of, read_regressors, read_series
 from .arima_tests import ndiffs, nsdiffs
 from .model import check_choice, check_integer
 
-# %% ../../nbs/2_mining/06_arima_search.ipynb #1d229ac7
+# %% ../../nbs/2_mining/06_arima_search.ipynb #9e1b835c
 def root_distance(natural, sizes):
     """The smallest absolute value among the roots of the four polynomials; infinite where there is none. Seasonal roots are counted as single steps."""
     smallest, at = inf, 0
@@ -72,7 +72,7 @@ class _Candidates:
         "The name of the trend of a candidate."
         return "n" if not k else "c" if self.d + self.D == 0 else "t"
 
-
+# %% ../../nbs/2_mining/06_arima_search.ipynb #695a5295
 def information(loglik, count, n, criterion):
     """AIC, corrected AIC or BIC of a model with `count` parameters, the variance among them, for n observations."""
     if criterion == "bic":

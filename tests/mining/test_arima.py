@@ -15,11 +15,24 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from statsmodels.tsa.statespace.sarimax import SARIMAX
 
+from dlagg.course.machine import one_blas_thread
 from dlagg.mining import ARIMA, auto_arima
 from dlagg.mining.arima_fit import airline_passengers, difference, errors, inverse, levels, observed, one_step, search, solve
 from dlagg.mining.arima_likelihood import coefficients, free, from_partials, negative, polynomials, start, to_partials
 
 AIR = np.log(airline_passengers())
+
+
+@pytest.fixture(autouse=True)
+def quiet_matrix_library(request):
+    "statsmodels multiplies small matrices: more threads only cost time. Where threads of our own are tested, each must be free to run."
+    if "threads" in request.node.name:
+        yield
+        return
+    with one_blas_thread():
+        yield
+
+
 MODELS = [((0, 1, 1), (0, 1, 1, 12)), ((2, 1, 1), (0, 0, 0, 0)), ((1, 0, 2), (1, 1, 0, 12)), ((3, 0, 0), (0, 0, 0, 0)), ((0, 2, 2), (0, 0, 0, 0)), ((1, 1, 1), (1, 0, 1, 4)), ((0, 1, 0), (0, 1, 2, 6))]
 
 
