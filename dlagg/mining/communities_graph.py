@@ -154,10 +154,12 @@ def _both_directions(n, source, target, weight):
     one = source <= target
     return source[one], target[one], weight[one]
 
-# %% ../../nbs/2_mining/07_communities_graph.ipynb #33303660
+# %% ../../nbs/2_mining/07_communities_graph.ipynb #ccfff380
 def _pieces(graph):
     "(nodes, source, target, weight, directed) of whatever was given."
     import pandas as pd
+    if callable(getattr(graph, "to_pandas", None)):    # Arrow tables, Polars frames
+        graph = graph.to_pandas()
     if isinstance(graph, pd.DataFrame):
         return *_from_frame(graph), False
     if isinstance(getattr(graph, "edges", None), pd.DataFrame):
@@ -177,7 +179,7 @@ def read_graph(graph, directed="error"):
     Parameters
     ----------
     graph : DataFrame, networkx graph, sparse matrix, ndarray, Graph or CommunityGraph
-        An edge list with the columns `source`, `target` and perhaps `weight`, one row an edge; a graph of networkx, whose edges may have a `weight`; a symmetric matrix of
+        An edge list with the columns `source`, `target` and perhaps `weight`, one row an edge (an Arrow table or Polars frame will do); a graph of networkx, whose edges may have a `weight`; a symmetric matrix of
         weights, shape (n, n), with a loop's weight on the diagonal; or a `Graph` of `dlagg.tables.datasets`. Edges without weight weigh 1.
     directed : {"error", "sum"}, default "error"
         What to do with a directed graph or a matrix that is not symmetric: refuse it, or add up both directions.

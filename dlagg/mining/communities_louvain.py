@@ -14,7 +14,7 @@ from .communities_model import CommunityModel
 from .communities_quality import modularity_of
 from .model import check_choice, check_integer, check_number
 
-# %% ../../nbs/2_mining/07_communities_louvain.ipynb #b70a383e
+# %% ../../nbs/2_mining/07_communities_louvain.ipynb #55f7b27a
 @compiled
 def gather(v, indptr, indices, weights, labels, link, near):
     "Add up in `link` the weights from node v to each community; their numbers go into `near`. Returns how many there are."
@@ -34,7 +34,7 @@ def best_of(near, found, link, total, own, cost):
     best, gain = own, link[own] - cost * total[own]
     for j in range(found):
         c = near[j]
-        if link[c] - cost * total[c] > gain + 1e-10 * cost * total[c]:    # more than rounding
+        if link[c] - cost * total[c] > gain + 1e-10 * (link[c] + cost * total[c]):    # more than rounding
             best, gain = c, link[c] - cost * total[c]
         link[c] = 0.0
     return best, gain

@@ -8,6 +8,7 @@ import warnings
 import networkx as nx
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -138,7 +139,7 @@ def test_one_answer_for_one_graph(model):
     swap = rng.random(len(turned)) < 0.5
     turned.loc[swap, ["source", "target"]] = turned.loc[swap, ["target", "source"]].to_numpy()
     graph = read_graph(edges)
-    kinds = [turned, edges.astype(str).assign(source=edges.source, target=edges.target), nx.from_pandas_edgelist(edges), graph.matrix, sparse.csc_matrix(graph.matrix), graph.matrix.toarray(), graph]
+    kinds = [pa.Table.from_pandas(edges), turned, edges.astype(str).assign(source=edges.source, target=edges.target), nx.from_pandas_edgelist(edges), graph.matrix, sparse.csc_matrix(graph.matrix), graph.matrix.toarray(), graph]
     for kind in kinds:
         again = clone(model).fit(kind)
         assert (again.labels_ == first.labels_).all() and (again.nodes_ == first.nodes_).all() and again.modularity_ == pytest.approx(first.modularity_, abs=1e-12)
@@ -229,6 +230,14 @@ def test_what_holds_for_every_graph(rows, refine, resolution):
         inner = A * (model.labels_[:, None] == model.labels_)
         assert connected_components(inner, directed=False)[0] == len(count)    # every community hangs together
     assert LabelPropagation(random_state=0).fit(graph).modularity_ <= 1 and modularity_of(graph, together) == pytest.approx(0, abs=1e-12)
+
+
+@given(st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11), st.sampled_from([1e-200, 1e-9, 0.1, 0.2, 0.3, 1e9, 1e200])), min_size=1, max_size=60), st.sampled_from([1e-9, 1.0, 1e9]))
+@settings(max_examples=60, deadline=None)
+def test_weights_of_every_size_come_to_an_end(rows, resolution):
+    graph = read_quietly(rows)
+    for model in (Louvain(resolution, random_state=0), Louvain(resolution, refine=False, random_state=0), LabelPropagation(random_state=0)):
+        assert np.isfinite(model.fit(graph).modularity_)
 
 
 @given(graphs, st.lists(st.integers(0, 11), min_size=12, max_size=12))
