@@ -15,6 +15,7 @@ from .convolution_layers import Conv2D, Conv2DTranspose
 from .convolution_pooling import AveragePooling2D, GlobalAveragePooling2D, MaxPooling2D, UpSampling2D
 from .neurons import plot_surface
 from .neurons_losses import BinaryCrossentropy, CategoricalCrossentropy, Huber, MeanAbsoluteError, MeanSquaredError, SparseCategoricalCrossentropy
+from .optimizers import converged, descend, lbfgs
 from .optimizers_kinds import SGD, Adam, AdamW, RMSprop, cosine_decay, exponential_decay, step_decay
 from .recurrent_base import SimpleRNN
 from .recurrent_gates import GRU, LSTM
@@ -24,5 +25,5 @@ __all__ = [
     "SGD", "Activation", "Adam", "AdamW", "Autoencoder", "AveragePooling2D", "BatchNormalization", "Bidirectional", "BinaryCrossentropy", "CategoricalCrossentropy", "Conv2D", "Conv2DTranspose", "Dense",
     "Dropout", "EarlyStopping", "Flatten", "GRU", "GaussianNoise", "GlobalAveragePooling2D", "GradientDescent", "History", "Huber", "LSTM", "Layer", "LayerNormalization", "Masking", "MaxPooling2D",
     "MeanAbsoluteError", "MeanSquaredError", "Network", "RMSprop", "RepeatVector", "Reshape", "Sampling", "SelfAttention", "ShapeError", "SimpleRNN", "SparseCategoricalCrossentropy", "TrainingDiverged",
-    "UpSampling2D", "VariationalAutoencoder", "cosine_decay", "exponential_decay", "from_keras", "plot_surface", "step_decay", "to_keras",
+    "UpSampling2D", "VariationalAutoencoder", "converged", "cosine_decay", "descend", "exponential_decay", "from_keras", "lbfgs", "plot_surface", "step_decay", "to_keras",
 ]
