@@ -275,7 +275,7 @@ def _bar(ax, values, length):
     middle = (np.nanmax(values) + np.nanmin(values)) / 2
     ax.plot([1.015] * 2, [middle - length / 2, middle + length / 2], transform=ax.get_yaxis_transform(), color="#767676", linewidth=5, solid_capstyle="butt", clip_on=False)
 
-# %% ../../nbs/2_mining/06_arima_decompose.ipynb #bf0d6850
+# %% ../../nbs/2_mining/06_arima_decompose.ipynb #374e1c31
 def strength(y, seasonal_periods=None):
     """How strong trend and season are: two numbers from 0 (none) to 1 (nothing else), by an STL with `seasonal=11` and local averages.
 
@@ -291,11 +291,18 @@ def strength(y, seasonal_periods=None):
     Series
         `trend` and `seasonal`; NaN for a constant series.
     """
-    parts = stl(y, seasonal_periods, seasonal=11, degrees=(0, 1, 1))
-    rest = parts.remainder.var()
-    return pd.Series({name: _share(rest, (parts[name] + parts.remainder).var()) for name in ("trend", "seasonal")})
+    data, m = _whole_periods(y, seasonal_periods)
+    return pd.Series(_strength(data.values, m), ["trend", "seasonal"])
+
+
+def _strength(values, m):
+    "Strength of trend and of season of an array."
+    spans, degrees = _spans(len(values), m, 11, None, None, (0, 1, 1))
+    trend, seasonal, _ = _stl(values, m, spans, degrees, 5, 0)
+    rest = values - trend - seasonal
+    return [_share(rest.var(), (part + rest).var()) for part in (trend, seasonal)]
 
 
 def _share(rest, whole):
     "1 - rest / whole, not below 0."
-    return max(0.0, 1 - rest / whole) if whole > 0 else np.nan
+    return float(max(0.0, 1 - rest / whole)) if whole > 0 else np.nan

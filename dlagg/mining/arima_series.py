@@ -55,13 +55,9 @@ def _as_series(y, what):
         raise ValueError(f"{what} must be one series of numbers; got an array of shape {array.shape}")
     return pd.Series(array).infer_objects()
 
-# %% ../../nbs/2_mining/06_arima_series.ipynb #d680678f
+# %% ../../nbs/2_mining/06_arima_series.ipynb #713e11ec
 def _frequency(index):
-    "The frequency of sorted dates: their own, else pandas' guess, else the coarsest that all of them lie on."
-    if index.freq is not None or len(index) < 2:
-        return index.freq
-    if len(index) > 2 and (guess := pd.DatetimeIndex(index, freq="infer").freq) is not None:
-        return guess
+    "The coarsest frequency that all of the sorted dates lie on."
     plain = index.tz_localize(None) if index.tz is not None and index.is_normalized else index    # a day with a clock change is a day
     month, day = plain[0].strftime("%b").upper(), plain[0].strftime("%a").upper()
     for name in (f"YS-{month}", f"YE-{month}", f"QS-{month}", f"QE-{month}", "MS", "ME", f"W-{day}", "B"):
@@ -77,7 +73,7 @@ def _first(labels, n=5):
     text = [str(d.date()) if isinstance(d, pd.Timestamp) and d == d.normalize() else str(d) for d in labels[:n]]
     return ", ".join(text) + (", ..." if len(labels) > n else "")
 
-# %% ../../nbs/2_mining/06_arima_series.ipynb #a484a5c1
+# %% ../../nbs/2_mining/06_arima_series.ipynb #87a20849
 def _check_order(index, what):
     "Complain about labels that are missing, doubled or out of order."
     if index.hasnans:
@@ -98,9 +94,11 @@ def _refuse_gaps(lost, n, repair, what):
 
 def _regular_dates(index, what):
     "Dates with their frequency; a gap is an error."
-    freq = _frequency(index)
-    if freq is None:
+    if index.freq is not None or len(index) < 2:    # pandas has checked its own frequency
         return index
+    if len(index) > 2 and (guess := pd.DatetimeIndex(index, freq="infer")).freq is not None:
+        return guess
+    freq = _frequency(index)
     whole = (index[-1] - index[0]) / max((index[0] + freq) - index[0], pd.Timedelta(1)) + 1
     if whole > 4 * len(index) + 10:
         raise ValueError(f"{what} has no regular frequency: the largest step that all {len(index)} dates share is {freq.freqstr}, which would leave most dates empty; "

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['acf', 'pacf', 'ljung_box', 'UnitRoot', 'adf_test', 'kpss_test', 'ndiffs', 'nsdiffs', 'plot_acf', 'plot_residuals']
 
-# %% ../../nbs/2_mining/06_arima_tests.ipynb #a6bf5335
+# %% ../../nbs/2_mining/06_arima_tests.ipynb #bc30a3d2
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.special import chdtrc, ndtr, ndtri
 
 from ..course.machine import one_blas_thread
-from .arima_decompose import strength
+from .arima_decompose import _strength
 from .arima_series import check_level, period_of, read_series, season
 from .model import check_choice, check_integer, check_number
 
@@ -296,7 +296,7 @@ def kpss_test(y, trend="c", lags=None):
     critical = dict(zip(("10%", "5%", "2.5%", "1%"), _KPSS[trend]))
     return UnitRoot(statistic, float(np.interp(statistic, _KPSS[trend], (0.10, 0.05, 0.025, 0.01))), lags, len(values), critical)
 
-# %% ../../nbs/2_mining/06_arima_tests.ipynb #62e5925e
+# %% ../../nbs/2_mining/06_arima_tests.ipynb #529cc9f8
 def ndiffs(y, alpha=0.05, test="kpss", max_d=2):
     """How many differences make a series stationary.
 
@@ -369,7 +369,7 @@ def nsdiffs(y, seasonal_periods=None, max_D=1):
 def _seasonal_differences(values, m, max_D):
     "`nsdiffs` of an array without gaps."
     for D in range(max_D):
-        if len(values) < 2 * m or np.ptp(values) <= 1e-10 * np.abs(values).max() or not strength(values, m).seasonal > 0.64:
+        if len(values) < 2 * m or np.ptp(values) <= 1e-10 * np.abs(values).max() or not _strength(values, m)[1] > 0.64:
             return D
         values = values[m:] - values[:-m]
     return max_D
