@@ -1,9 +1,9 @@
 """Frequent item sets beside mlxtend and PyFIM, from lists of items to all sets with their counts. `python -m bench.apriori [--quick]`.
 
 Writes bench/results/apriori.json: seconds of the fastest of a few runs (other programs can only slow a run down), and the ratio theirs / ours (over 1: ours
-is faster). Every time includes the way from Python lists: for mlxtend its own TransactionEncoder (sparse where the dense table would be over a gigabyte).
-Ours and PyFIM run in turns in one process, mlxtend's two in processes of their own that may take `LIMIT` seconds and `MEMORY` bytes; a run that was stopped gives no
-ratio, but the least that it can be. Where mlxtend's apriori needs more memory, it is run again with its `low_memory=True`, and that time counts. A peer that is not installed is named as such; none is needed for ours.
+is faster). Every time includes the way from Python lists: for mlxtend its own TransactionEncoder (sparse where the dense table would be over a gigabyte); `search` is
+without it, from its encoded table and from our `Baskets`. Ours and PyFIM run in turns in one process. mlxtend's two run in processes of their own that may take `LIMIT` seconds and `MEMORY` bytes, with ours before and after them in the same
+process; a run that was stopped gives no ratio, but the least that it can be. Where mlxtend's apriori needs more memory, it is run again with its `low_memory=True`, and that time counts. A peer that is not installed is named as such; none is needed for ours.
 
 Quest: baskets by the recipe of Agrawal and Srikant (1994), T10.I4 with 1000 items and 2000 patterns, made here from a seed. retail.dat: see fetch_retail_baskets.
 """
@@ -11,32 +11,22 @@ import argparse
 import importlib.util
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
-import tempfile
 import time
-from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, repeat
-from pathlib import Path
 
 import numpy as np
 
-from dlagg.course.home import writing
+from bench._race import cold, growth, race, ratios, record, write
 from dlagg.mining import Apriori, FPGrowth
+from dlagg.mining.apriori_baskets import read_baskets
 from dlagg.tables.datasets import fetch_retail_baskets
 
-RESULTS = Path(__file__).parent / "results" / "apriori.json"
 SUPPORTS, LIMIT, MEMORY = (0.01, 0.005, 0.001), 40, 6 * 2**30
 ASKED = {"mlxtend apriori": 100, "mlxtend fpgrowth": 10, "PyFIM apriori": 1}
-COLD = """
-import time; start = time.perf_counter()
-from dlagg.mining import Apriori
-Apriori; imported = time.perf_counter()
-Apriori(2).fit([["a", "b", "c"], ["a", "b", "c"], ["b", "c"]]).rules()
-print(imported - start, time.perf_counter() - imported)
-"""
+FIRST = "{0}(2).fit([['a', 'b', 'c'], ['a', 'b', 'c'], ['b', 'c']]).rules()"
 
 
 def quest(n=20_000, length=10, pattern=4, n_items=1000, n_patterns=2000, seed=0):
@@ -70,17 +60,14 @@ def baskets_of(name):
     return fetch_retail_baskets() if name == "retail" else quest(int(name.split()[1]))
 
 
-def mlxtend_run(function, baskets, support, **options):
-    "mlxtend on lists: its encoder, then its search."
+def encoded(baskets):
+    "mlxtend's own table of lists."
     import pandas as pd
-    from mlxtend import frequent_patterns
     from mlxtend.preprocessing import TransactionEncoder
     encoder = TransactionEncoder().fit(baskets)
     if len(baskets) * len(encoder.columns_) > 2**30:
-        table = pd.DataFrame.sparse.from_spmatrix(encoder.transform(baskets, sparse=True), columns=[str(c) for c in encoder.columns_])
-    else:
-        table = pd.DataFrame(encoder.transform(baskets), columns=encoder.columns_)
-    return len(getattr(frequent_patterns, function)(table, min_support=support, **options))
+        return pd.DataFrame.sparse.from_spmatrix(encoder.transform(baskets, sparse=True), columns=[str(c) for c in encoder.columns_])
+    return pd.DataFrame(encoder.transform(baskets), columns=encoder.columns_)
 
 
 def contestants(baskets, support):
@@ -99,23 +86,35 @@ def timed(run):
     return time.perf_counter() - start, found
 
 
+def least(run, turns=3):
+    return min(timed(run)[0] for _ in range(turns))
+
+
 def one(function, name, support):
-    "mlxtend in this process, with a limit on memory; prints seconds and sets."
-    baskets = baskets_of(name)
+    "mlxtend in this process, with a limit on memory, and ours around it; prints what `apart` returns."
+    from mlxtend import frequent_patterns
+    baskets, search, options = baskets_of(name), getattr(frequent_patterns, function), {}
+    read, ours, alone = read_baskets(baskets), [], []
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    mlxtend_run(function, baskets[:50], 0.2)    # loads what it needs
-    try:
-        answer = timed(lambda: mlxtend_run(function, baskets, support))
-    except MemoryError:
-        if function != "apriori":
-            raise
-        answer = timed(lambda: mlxtend_run(function, baskets, support, low_memory=True))
-    print(json.dumps(answer))
+    search(encoded(baskets[:50]), 0.2), Apriori(support).fit(baskets)    # loads what they need
+    for turn in range(2):
+        ours.append(least(lambda: Apriori(support).fit(baskets)))
+        alone.append(least(lambda: Apriori(support).fit(read)))
+        if not turn:
+            encoding, table = timed(lambda: encoded(baskets))
+            try:
+                searching, found = timed(lambda: len(search(table, support)))
+            except MemoryError:
+                if function != "apriori":
+                    raise
+                options["low_memory"] = True
+                searching, found = timed(lambda: len(search(table, support, **options)))
+    print(json.dumps({"seconds": encoding + searching, "sets": found, "ours": min(ours), "search": searching, "search_ours": min(alone), **options}))
 
 
 def apart(function, name, support):
-    "mlxtend in a process of its own: (seconds, sets), or a sentence saying why not."
-    command = [sys.executable, "-m", "bench.apriori", "--one", function, name, str(support)]
+    "mlxtend in a process of its own: a dict, or a sentence saying why not."
+    command = [sys.executable, "-W", "ignore", "-m", "bench.apriori", "--one", function, name, str(support)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT + 15)    # 15 s to start and to read
     except subprocess.TimeoutExpired:
@@ -125,56 +124,28 @@ def apart(function, name, support):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def race(name, support, turns):
+def case(name, support, turns):
     "All on one case."
-    baskets = baskets_of(name)
-    seconds, sets, stopped, runs = {}, {}, {}, contestants(baskets, support)
-    for turn in range(turns):
-        for who, run in runs.items():
-            took, sets[who] = timed(run)
-            seconds[who] = min(took, seconds.get(who, np.inf))
-    if importlib.util.find_spec("mlxtend"):
-        for function in ("apriori", "fpgrowth"):
-            answer = apart(function, name, support)
-            if isinstance(answer, str):
-                stopped[f"mlxtend {function}"] = answer
-            else:
-                seconds[f"mlxtend {function}"], sets[f"mlxtend {function}"] = answer
+    baskets, search, stopped = baskets_of(name), {}, {}
+    seconds, sets = race(contestants(baskets, support), turns)
+    ratio = {who: r for who, r in ratios(seconds, "Apriori").items() if who != "FPGrowth"}
+    for function in ("apriori", "fpgrowth") if importlib.util.find_spec("mlxtend") else ():
+        who, answer = f"mlxtend {function}", apart(function, name, support)
+        if isinstance(answer, str):
+            stopped[who] = answer
+            continue
+        seconds[who], sets[who], ratio[who] = answer["seconds"], answer["sets"], answer["seconds"] / answer["ours"]
+        search[who] = {"seconds": answer["search"], "ours": answer["search_ours"], "ratio": answer["search"] / answer["search_ours"], "low_memory": answer.get("low_memory", False)}
     assert len(set(sets.values())) == 1, f"{name} at {support}: the numbers of sets differ: {sets}"
-    ratio = {who: took / seconds["Apriori"] for who, took in seconds.items() if who not in ("Apriori", "FPGrowth")}
-    least = {who: LIMIT / seconds["Apriori"] for who, why in stopped.items() if why.endswith(" s")}
-    return {"case": name, "baskets": len(baskets), "support": support, "sets": sets["Apriori"], "seconds": seconds, "ratio": ratio, "ratio_at_least": least, "stopped": stopped}
+    return {"case": name, "baskets": len(baskets), "support": support, "sets": sets["Apriori"], "load": round(os.getloadavg()[0], 1), "seconds": seconds, "ratio": ratio, "search": search,
+            "ratio_at_least": {who: LIMIT / seconds["Apriori"] for who, why in stopped.items() if why.endswith(" s")}, "stopped": stopped}
 
 
-def growth(sizes, support=0.005):
-    "Seconds and the most resident bytes at n, 4n, 16n baskets, each in a process of its own, and the exponent between the ends."
-    code = ("import re, sys, time; from bench.apriori import quest; from dlagg.mining import Apriori; b = quest(int(sys.argv[1])); Apriori(0.5).fit([[1, 2, 3]] * 2);"
-            "held = lambda what: int(re.search(what + r':\\s+(\\d+)', open('/proc/self/status').read())[1]) * 1024\n"
-            "open('/proc/self/clear_refs', 'w').write('5'); before = held('VmRSS'); times = []\n"    # 5: the most so far begins again
-            "for _ in range(3):\n t = time.perf_counter(); Apriori(float(sys.argv[2])).fit(b); times.append(time.perf_counter() - t)\n"
-            "print(min(times), held('VmHWM') - before)")
-    rows = [[float(x) for x in subprocess.run([sys.executable, "-c", code, str(n), str(support)], capture_output=True, text=True, check=True).stdout.split()] for n in sizes]
-    exponent = float(np.log(rows[-1][0] / rows[0][0]) / np.log(sizes[-1] / sizes[0]))
-    return {"baskets": list(sizes), "support": support, "seconds": [r[0] for r in rows], "extra_bytes": [r[1] for r in rows], "exponent_of_time": exponent}
-
-
-def cold():
-    "Seconds to import and to make the first call in a fresh process: with an empty cache, and with a warm one."
-    with tempfile.TemporaryDirectory() as folder:
-        runs = [[float(x) for x in subprocess.run([sys.executable, "-c", COLD], capture_output=True, text=True, check=True, env={**os.environ, "NUMBA_CACHE_DIR": folder}).stdout.split()] for _ in range(4)]
-    best = min(runs[1:], key=sum)
-    return {"import": best[0], "first_call_compiling": runs[0][1], "first_call_cached": best[1], "whole_compiling": sum(runs[0]), "whole_cached": sum(best)}
-
-
-def installed():
-    "Version of each peer, or None."
-    out = {}
-    for name in ("mlxtend", "pyfim"):
-        try:
-            out[name] = version(name)
-        except PackageNotFoundError:
-            out[name] = None
-    return out
+def grown(model, sizes, support=0.005):
+    "Time and memory at n, 4n, 16n baskets."
+    setup = f"from bench.apriori import quest; from dlagg.mining import {model}; baskets = quest(n); {model}(0.5).fit([[1, 2, 3]] * 2)"
+    answer = growth(setup, f"{model}({support}).fit(baskets)", sizes)
+    return {"baskets": answer["sizes"], "support": support, **answer}
 
 
 def main():
@@ -184,19 +155,20 @@ def main():
     args = parser.parse_args()
     if args.one:
         return one(args.one[0], args.one[1], float(args.one[2]))
-    record = {"date": time.strftime("%Y-%m-%d", time.gmtime()), "machine": f"{platform.machine()}, {os.cpu_count()} cores", "numpy": np.__version__, "peers": installed(), "asked": ASKED,
-              "load": round(os.getloadavg()[0], 1), "cases": [], "cold": cold()}
-    print("cold start", record["cold"], flush=True)
-    Apriori(2).fit([["a", "b", "c"]] * 3), FPGrowth(2).fit([["a", "b", "c"]] * 3)
+    head = record("mlxtend", "pyfim")
+    result = {**head, "peers": {name: head[name] for name in ("mlxtend", "pyfim")}, "asked": ASKED, "load": round(os.getloadavg()[0], 1), "cases": []}
+    for key, model in (("cold", "Apriori"), ("cold_fpgrowth", "FPGrowth")):
+        result[key] = cold(f"from dlagg.mining import {model}; {model}", FIRST.format(model))
+        print(key, result[key], flush=True)
     for name in ("quest 2000",) if args.quick else ("quest 20000", "retail"):
         for support in SUPPORTS[:1] if args.quick else SUPPORTS:
-            record["cases"].append(race(name, support, 1 if args.quick else 5))
-            print(json.dumps(record["cases"][-1]), flush=True)
-    record["growth"] = growth((500, 2000, 8000) if args.quick else (5000, 20_000, 80_000))
-    print(record["growth"])
+            result["cases"].append(case(name, support, 1 if args.quick else 5))
+            print(json.dumps(result["cases"][-1]), flush=True)
+    for key, model in (("growth", "Apriori"), ("growth_fpgrowth", "FPGrowth")):
+        result[key] = grown(model, (500, 2000, 8000) if args.quick else (5000, 20_000, 80_000))
+        print(key, result[key], flush=True)
     if not args.quick:
-        with writing(RESULTS) as draft:
-            draft.write_text(json.dumps(record, indent=1) + "\n")
+        write("apriori", result)
 
 
 if __name__ == "__main__":

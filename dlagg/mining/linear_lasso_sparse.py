@@ -5,11 +5,10 @@
 # %% auto #0
 __all__ = ['descend_sparse', 'lasso_wide']
 
-# %% ../../nbs/2_mining/01_linear_lasso_sparse.ipynb #3e2e4007
+# %% ../../nbs/2_mining/01_linear_lasso_sparse.ipynb #36d0e554
 import numpy as np
 
 from ..course.machine import compiled
-from .linear_qr import Triangle
 from .linear_sparse import Centred
 
 # %% ../../nbs/2_mining/01_linear_lasso_sparse.ipynb #3b564af8
@@ -77,12 +76,11 @@ def descend_sparse(values, rows, starts, mean, z, b, weight, l1, l2, tol, max_it
                 return rounds, gap
     return max_iter, gap
 
-# %% ../../nbs/2_mining/01_linear_lasso_sparse.ipynb #19d1c8c6
+# %% ../../nbs/2_mining/01_linear_lasso_sparse.ipynb #e5674c67
 def lasso_wide(X, y, weight, fit_intercept, b, l1, l2, tol, max_iter):
     """The elastic net on a sparse table of any width, from b (in place); `l1` and `l2` per unit of weight. Returns (triangle with the means only, rounds, gap, goal of the gap)."""
     table, columns = Centred(X, weight, fit_intercept), X.tocsc()
     y_mean = float(table.weight @ y / table.total) if fit_intercept else 0.0
     z, values = y - y_mean, columns.data.astype(float)
     rounds, gap = descend_sparse(values, columns.indices.astype(np.int64), columns.indptr.astype(np.int64), table.mean, z, b, table.weight, l1 * table.total, l2 * table.total, tol, max_iter)
-    triangle = Triangle(np.empty((0, X.shape[1])), np.empty(0), table.mean, y_mean, float(table.total), int((table.weight > 0).sum()), 0.0)
-    return triangle, rounds, gap, tol * float(table.weight @ z**2)
+    return table.means_only(y_mean), rounds, gap, tol * float(table.weight @ z**2)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ridge_solve', 'Ridge']
 
-# %% ../../nbs/2_mining/01_linear_ridge.ipynb #c87fb13f
+# %% ../../nbs/2_mining/01_linear_ridge.ipynb #7e7ed762
 import numpy as np
 from scipy import sparse
 from scipy.linalg import solve_triangular
@@ -13,7 +13,7 @@ from scipy.linalg import solve_triangular
 from .linear_model import LinearModel
 from .model import check_number
 from .linear_qr import solve
-from .linear_sparse import WIDE, ridge_wide
+from .linear_sparse import WIDE, ridge_narrow, ridge_wide
 
 # %% ../../nbs/2_mining/01_linear_ridge.ipynb #26c1c452
 def ridge_solve(triangle, alpha):
@@ -34,7 +34,7 @@ def _padded(A, z, alpha):
     T = np.linalg.qr(rows, mode="r")
     return solve_triangular(T[:d, :d], T[:d, d:]).reshape(d, *z.shape[1:])
 
-# %% ../../nbs/2_mining/01_linear_ridge.ipynb #80523adf
+# %% ../../nbs/2_mining/01_linear_ridge.ipynb #77de0e76
 class Ridge(LinearModel):
     """Least squares with the penalty `alpha * ||coef||^2`.
 
@@ -59,9 +59,11 @@ class Ridge(LinearModel):
         """Fit to a table X (n, d), dense or sparse, and a target y (n,), or several, (n, k). A sparse table of more than 2000 columns is solved by LSMR, see `ridge_wide`."""
         check_number("alpha", self.alpha)
         X, y, weight = self._checked(X, y, sample_weight)
-        if sparse.issparse(X) and X.shape[1] > WIDE:
-            self._set(*ridge_wide(X, y, weight, bool(self.fit_intercept), float(self.alpha)))
-            return self
-        triangle = self._compressed(X, y, weight)
-        self._set(triangle, ridge_solve(triangle, float(self.alpha)))
+        answer = None
+        if sparse.issparse(X):
+            answer = (ridge_wide if X.shape[1] > WIDE else ridge_narrow)(X, y, weight, bool(self.fit_intercept), float(self.alpha))
+        if answer is None:
+            triangle = self._compressed(X, y, weight)
+            answer = triangle, ridge_solve(triangle, float(self.alpha))
+        self._set(*answer)
         return self
