@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['squared_distances', 'assign', 'update', 'objective', 'lloyd_steps', 'plusplus', 'KMeans', 'silhouette_samples']
 
-# %% ../../nbs/2_mining/04_kmeans.ipynb #bac620f7
+# %% ../../nbs/2_mining/04_kmeans.ipynb #332ae082
 import numpy as np
 from sklearn.utils import check_random_state
 
+from .kmeans_bounds import chosen
 from .kmeans_fast import best_of
 from .kmeans_model import CenterModel
 from .kmeans_sparse import mean_variance
@@ -61,7 +62,7 @@ def plusplus(X, n_clusters, random_state=None):
         centers = np.vstack([centers, X[rng.choice(len(X), p=chances)]])
     return centers
 
-# %% ../../nbs/2_mining/04_kmeans.ipynb #f5b18828
+# %% ../../nbs/2_mining/04_kmeans.ipynb #edb4e16e
 class KMeans(CenterModel):
     """K-means clustering: Lloyd's algorithm from k-means++ starts.
 
@@ -70,13 +71,15 @@ class KMeans(CenterModel):
     n_clusters : int, default 8
         Number of groups, K.
     init : {"k-means++", "random"} or array of shape (n_clusters, n_features), default "k-means++"
-        How to choose the first centres; k-means++ is the greedy one (Arthur and Vassilvitskii 2007).
+        How to choose the first centres; k-means++ is the greedy one (Arthur and Vassilvitskii 2007). The centres of an earlier fit make a warm start.
     n_init : "auto" or int, default "auto"
         Number of starts, of which the best is kept: 10 for "random", else 1. An array is one start.
     max_iter : int, default 300
         Most rounds of one start.
     tol : float, default 1e-4
         Stop when the squared movement of the centres is below `tol` times the mean variance of the columns.
+    algorithm : {"auto", "lloyd", "hamerly"}, default "auto"
+        Whether bounds spare distances ("hamerly"): the same answer, sooner on large tables, which "auto" knows. Sparse tables always take "lloyd".
     random_state : int, RandomState or None, default None
         An int gives the same answer each time, and the same start as scikit-learn's KMeans.
 
@@ -92,15 +95,15 @@ class KMeans(CenterModel):
     feature_names_in_ : ndarray of str, only if X had column names
     """
 
-    def __init__(self, n_clusters=8, *, init="k-means++", n_init="auto", max_iter=300, tol=1e-4, random_state=None):
+    def __init__(self, n_clusters=8, *, init="k-means++", n_init="auto", max_iter=300, tol=1e-4, algorithm="auto", random_state=None):
         self.n_clusters, self.init, self.n_init = n_clusters, init, n_init
-        self.max_iter, self.tol, self.random_state = max_iter, tol, random_state
+        self.max_iter, self.tol, self.algorithm, self.random_state = max_iter, tol, algorithm, random_state
 
     def fit(self, X, y=None, sample_weight=None):
-        """Find the centres of X (n_samples, n_features); a row of `sample_weight` 2 counts like two rows. `y` is ignored."""
+        """Find the centres of X (n_samples, n_features; dense or CSR); a row of `sample_weight` 2 counts like two rows. `y` is ignored."""
         X, weight, init, starts = self._prepare(X, sample_weight)
         best = best_of(starts, X, weight, init, self.n_clusters, check_random_state(self.random_state),
-                       self.max_iter, self.tol * mean_variance(X))
+                       self.max_iter, self.tol * mean_variance(X), chosen(self.algorithm, X, self.n_clusters))
         self.labels_, self.inertia_, self.cluster_centers_, self.n_iter_ = best
         return self
 

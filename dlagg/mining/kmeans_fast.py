@@ -170,7 +170,7 @@ class _Team:
         if self.pool:
             self.pool.shutdown()
 
-# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #6e05fedc
+# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #0c2e658c
 def _step(X, weight, centers, labels, team):
     "Assign every row (in place), return the new centres and how many labels changed."
     sums, mass, changed = _totals(X, weight, centers, labels, team)
@@ -192,7 +192,7 @@ def _totals(X, weight, centers, labels, team):
 
 def relocate(X, weight, centers, labels, sums, mass):
     """Give each empty cluster the row farthest from its centre; `sums` (k, d) and `mass` (k,) are changed in place."""
-    empty = np.flatnonzero(mass == 0)
+    empty, before = np.flatnonzero(mass == 0), mass.copy()
     distance = np.concatenate([row_distances(X, centers, labels, i, min(i + 4096, X.shape[0])) for i in range(0, X.shape[0], 4096)])
     if distance.max() > 0:
         farthest = np.argpartition(distance, -len(empty))[:-len(empty) - 1:-1]
@@ -200,6 +200,7 @@ def relocate(X, weight, centers, labels, sums, mass):
             sums[labels[i]] -= weight[i] * row
             mass[labels[i]] -= weight[i]
             sums[k], mass[k] = weight[i] * row, weight[i]
+        mass[mass < 1e-12 * before] = 0    # a cluster that gave its only row away: what is left is rounding
     for k in np.flatnonzero(mass == 0):
         sums[k], mass[k] = sums[mass.argmax()] / mass.max(), 1
 

@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from dlagg.mining import KMeans, silhouette_samples
 from dlagg.mining.kmeans import assign, lloyd_steps, plusplus, squared_distances
+from dlagg.mining.kmeans_bounds import chosen, hamerly
 from dlagg.mining.kmeans_fast import _assign_block, _assign_product, _pad, lloyd, nearest
 
 
@@ -316,6 +317,60 @@ def test_sparse_empty_clusters_types_and_bad_values():
     wide = X.copy()
     wide.indices, wide.indptr = wide.indices.astype(np.int64), wide.indptr.astype(np.int64)
     same(KMeans(4, random_state=0).fit(wide), KMeans(4, random_state=0).fit(X))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 300), st.integers(1, 40), st.integers(1, 40), st.integers(0, 10**6), st.sampled_from([1.0, 1e-20, 1e20]), st.sampled_from([0.0, 1e3]))
+def test_bounds_give_lloyds_answer(n, d, k, seed, unit, shift):
+    rng = np.random.default_rng(seed)
+    X, k = (blobs(n, d, 6, seed) + shift) * unit, min(k, n)
+    weight, start = rng.uniform(0.1, 2, n), X[rng.integers(n, size=k)] + rng.normal(size=(k, d)) * unit    # no exact ties
+    for max_iter in (1, 3, 300):
+        ours, plain = hamerly(X, weight, start, max_iter), lloyd(X, weight, start, max_iter)
+        assert (ours[0] == plain[0]).all() and abs(ours[3] - plain[3]) <= 1    # a centre that moves by a rounding error, or not at all, may cost a round
+        np.testing.assert_allclose(ours[2], plain[2], rtol=1e-9, atol=1e-9 * unit * (1 + shift))
+        np.testing.assert_allclose(ours[1], plain[1], rtol=1e-9)
+
+
+@pytest.mark.parametrize("d", [3, 40])
+def test_bounds_with_ties_empty_clusters_outliers_and_zero_weights(d):
+    grid = np.random.default_rng(0).integers(0, 3, size=(500, d)).astype(float)    # many rows are equally far from two centres
+    weight = np.random.default_rng(1).integers(0, 3, size=500).astype(float)
+    start = np.vstack([grid[:6], np.full((3, d), 50.0)])
+    ours, plain = hamerly(grid, weight, start), lloyd(grid, weight, start)
+    assert ours[1] <= plain[1] * 1.05 and len(np.unique(ours[0])) == 9 and ours[3] < 300
+    same_start = np.repeat(grid[:1], 4, axis=0)
+    assert np.isfinite(hamerly(grid, weight, same_start)[2]).all()
+    far = blobs(500, d)
+    far[7] = 1e5    # so far that float32 products cannot tell the others apart
+    assert (hamerly(far, weight + 1, far[:9])[0] == lloyd(far, weight + 1, far[:9])[0]).all()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_every_algorithm_gives_the_same_fit(weighted, dtype):
+    X = blobs(6000, 12, 30, dtype=dtype)
+    weight = np.random.default_rng(1).uniform(0, 3, len(X)) if weighted else None
+    fits = [KMeans(45, init=X[:45], algorithm=name, tol=0).fit(X, sample_weight=weight) for name in ("lloyd", "hamerly", "auto")]
+    assert chosen("auto", X, 45) is hamerly and fits[2].cluster_centers_.dtype == dtype
+    for model in fits[1:]:
+        if dtype is np.float64:
+            same(model, fits[0])
+        else:
+            np.testing.assert_allclose(model.inertia_, fits[0].inertia_, rtol=1e-4)
+    if dtype is np.float64:
+        same(fits[1], sklearn.cluster.KMeans(45, init=X[:45], n_init=1, tol=0, algorithm="elkan").fit(X, sample_weight=weight))
+    with pytest.raises(ValueError, match="algorithm must be one of 'auto', 'lloyd', 'hamerly'; got 'elkan'"):
+        KMeans(algorithm="elkan").fit(X)
+
+
+def test_bounds_do_not_mind_threads():
+    X = blobs(40_000, 16, 40)
+    answers = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            answers.append(hamerly(X, np.ones(len(X)), X[:40], 8))
+    assert (answers[0][2] == answers[1][2]).all() and answers[0][1] == answers[1][1]
 
 
 def test_importing_the_part_is_light():
