@@ -15,7 +15,7 @@ from scipy.sparse.linalg import LinearOperator, lsmr
 from ..course.machine import one_blas_thread
 from .linear_qr import Triangle, compress
 
-# %% ../../nbs/2_mining/01_linear_sparse.ipynb #884b3bc2
+# %% ../../nbs/2_mining/01_linear_sparse.ipynb #8f7de34e
 WIDE = 2000    # columns: 4 million numbers in a square, 32 MB
 
 
@@ -62,7 +62,7 @@ def _cholesky(G):
         return None
     return R * unit
 
-
+# %% ../../nbs/2_mining/01_linear_sparse.ipynb #4f6c2633
 def compress_sparse(X, y, weight=None, fit_intercept=True):
     """The `Triangle` of a sparse table, for at most `WIDE` columns: parameters as for `compress`."""
     if X.shape[1] > WIDE:
