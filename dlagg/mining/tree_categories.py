@@ -11,11 +11,11 @@ import numpy as np
 from ..course.machine import compiled
 from .tree_purity import purity
 
-# %% ../../nbs/2_mining/03_tree_categories.ipynb #50ae2587
+# %% ../../nbs/2_mining/03_tree_categories.ipynb #137d6e7a
 _ROW = 2**32 - 1
 
 
-@compiled
+@compiled(error_model="numpy")
 def _gather(keys, start, end, wy, codes, classes, mean, size):
     "The categories of a node, and of each: how many rows, and sums (weight and target's, or weights of the classes)."
     names, rows, sums, g = np.empty(size, np.int64), np.zeros(size, np.int64), np.zeros((size, 2 if codes is None else classes)), -1
@@ -32,8 +32,8 @@ def _gather(keys, start, end, wy, codes, classes, mean, size):
             sums[g, codes[row]] += wy[row, 0]
     return names[:g + 1], rows[:g + 1], sums[:g + 1]
 
-# %% ../../nbs/2_mining/03_tree_categories.ipynb #20169174
-@compiled
+# %% ../../nbs/2_mining/03_tree_categories.ipynb #2a8f39f4
+@compiled(error_model="numpy")
 def _order(score):
     "The positions that sort `score`; at ties the lower position comes first."
     order, gap = np.arange(len(score)), 1
@@ -50,7 +50,7 @@ def _order(score):
     return order
 
 
-@compiled
+@compiled(error_model="numpy")
 def _cut_sums(order, rows, sums, W, S, n, least, best, tol):
     "The best cut of an order by sums: its gain, and how many categories go left, or 0."
     wl, sl, left, count, floor = 0.0, 0.0, 0, 0, max(least[1], 1e-13 * W)
@@ -63,7 +63,7 @@ def _cut_sums(order, rows, sums, W, S, n, least, best, tol):
     return best, count
 
 
-@compiled
+@compiled(error_model="numpy")
 def _cut_counts(order, rows, sums, counts, n, least, best, tol, logs):
     "The same by counts of classes."
     left, W, below, count = np.zeros(len(counts)), counts.sum(), 0, 0
@@ -79,8 +79,8 @@ def _cut_counts(order, rows, sums, counts, n, least, best, tol, logs):
                 best, count = gain, i + 1
     return best, count
 
-# %% ../../nbs/2_mining/03_tree_categories.ipynb #eb81268a
-@compiled
+# %% ../../nbs/2_mining/03_tree_categories.ipynb #0e613e6e
+@compiled(error_model="numpy")
 def best_set(keys, start, end, wy, codes, counts, about, size, least, best, tol, logs, chosen):
     """The best subset of categories to go left: its gain if it is better than `best` by more than `tol`, else `best`.
 

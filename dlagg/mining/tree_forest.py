@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['draw_rows', 'Forest', 'RandomForestClassifier', 'RandomForestRegressor']
 
-# %% ../../nbs/2_mining/03_tree_forest.ipynb #89842df7
+# %% ../../nbs/2_mining/03_tree_forest.ipynb #7298b2f5
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from numbers import Integral, Real
@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..course.machine import compiled
 from .model import Saved, check_choice, check_integer, check_weight
 from .tree_columns import sorted_columns
-from .tree_model import (_restore_to, _state_of, check_limits, check_target, grow_one, sizes_of, take, take_classes, take_new)
+from .tree_model import (_restore_to, _state_of, check_limits, check_target, grow_one, ranks_of, sizes_of, take, take_classes, take_new)
 from .tree_nodes import flat
 from .tree_prune import pruned
 
@@ -45,8 +45,8 @@ def _in_threads(work, tasks, threads):
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(work, tasks))
 
-# %% ../../nbs/2_mining/03_tree_forest.ipynb #c9ebbdc3
-@compiled
+# %% ../../nbs/2_mining/03_tree_forest.ipynb #d6a5f98f
+@compiled(error_model="numpy")
 def _add_up(X, column, threshold, left, right, gaps_left, set_start, sets, value, roots, set_roots, first, last, out, used):
     "Add the values of the leaves of rows first..last to out (n, K), over all trees. Where `used` (trees, n) is there, only trees that did not use the row; out's last column counts them."
     K = value.shape[1]
@@ -127,7 +127,7 @@ class Forest(Saved, BaseEstimator):
         self.seeds_ = np.array(seeds + new, np.int64)
         return old, new
 
-# %% ../../nbs/2_mining/03_tree_forest.ipynb #3cd44fad
+# %% ../../nbs/2_mining/03_tree_forest.ipynb #f90a16aa
 def _grow_all(model, X, target, weight, classes, balance):
     "Fit a forest: trees in threads, then what is out of bag. `balance(counts)` gives a tree's own weights, or None."
     threads, n = model._check(len(X)), len(X)
@@ -136,6 +136,7 @@ def _grow_all(model, X, target, weight, classes, balance):
     limits, draws = check_limits(model, *X.shape, weight.sum()), model._draws(n)
     old, seeds = model._seeds(X)
     keys, values = sorted_columns(X, sizes)
+    ranks = ranks_of(keys, limits[4])
 
     def one(seed):
         times = draw_rows(seed, n, draws) if model.bootstrap else np.ones(n)
@@ -143,7 +144,7 @@ def _grow_all(model, X, target, weight, classes, balance):
         if not own.any():    # all the draws fell on rows of weight 0
             own = weight
         own_limits = limits[:5] + (model.min_weight_fraction_leaf * own.sum(),)
-        tree = grow_one(keys, values, target, own, classes, model.criterion, sizes, own_limits, float(model.min_impurity_decrease), seed)
+        tree = grow_one(keys, values, target, own, classes, model.criterion, sizes, own_limits, float(model.min_impurity_decrease), seed, ranks)
         return pruned(tree, model.ccp_alpha) if model.ccp_alpha > 0 else tree
 
     model.trees_, model.max_features_ = old + _in_threads(one, seeds, threads), limits[4]

@@ -14,11 +14,11 @@ from .tree_categories import best_set
 from .tree_columns import MISSING
 from .tree_purity import purity, xlogx
 
-# %% ../../nbs/2_mining/03_tree_grow.ipynb #202aa96c
+# %% ../../nbs/2_mining/03_tree_grow.ipynb #3e7869fc
 _ROW = 2**32 - 1
 
 
-@compiled
+@compiled(error_model="numpy")
 def _scan_sums(keys, start, stop, wy, mean, W, S, wl, sl, before, n, least, best, tol):
     "The best place to cut keys[start:stop], with the sums (wl, sl) of `before` rows at the left already: its gain by (1), and the position, or -1."
     place, bar, ahead, floor = -1, (best + tol) * W, keys[start], max(least[1], 1e-13 * W)
@@ -35,8 +35,8 @@ def _scan_sums(keys, start, stop, wy, mean, W, S, wl, sl, before, n, least, best
                 bar = (best + tol) * W
     return best, place
 
-# %% ../../nbs/2_mining/03_tree_grow.ipynb #e79fefc1
-@compiled
+# %% ../../nbs/2_mining/03_tree_grow.ipynb #0194e9d9
+@compiled(error_model="numpy")
 def _scan_gini(keys, start, stop, wy, codes, counts, W, left, before, n, least, best, tol):
     "As `_scan_sums`, for counts of classes: `left` holds those of the `before` rows at the left already, and is changed."
     place, pure, right, wl = -1, purity(counts, W, None), counts - left, left.sum()
@@ -57,8 +57,8 @@ def _scan_gini(keys, start, stop, wy, codes, counts, W, left, before, n, least, 
                     best, place = gain, i + 1
     return best, place
 
-# %% ../../nbs/2_mining/03_tree_grow.ipynb #b18db6a2
-@compiled
+# %% ../../nbs/2_mining/03_tree_grow.ipynb #0e6301e6
+@compiled(error_model="numpy")
 def _scan_entropy(keys, start, stop, wy, codes, counts, W, left, before, n, least, best, tol, logs):
     "The same for entropy."
     place, pure, right, wl = -1, purity(counts, W, logs), counts - left, left.sum()
@@ -84,15 +84,15 @@ def _scan_entropy(keys, start, stop, wy, codes, counts, W, left, before, n, leas
     return best, place
 
 
-@compiled
+@compiled(error_model="numpy")
 def _scan_counts(keys, start, stop, wy, codes, counts, W, left, before, n, least, best, tol, logs):
     "One or the other."
     if logs is None:
         return _scan_gini(keys, start, stop, wy, codes, counts, W, left, before, n, least, best, tol)
     return _scan_entropy(keys, start, stop, wy, codes, counts, W, left, before, n, least, best, tol, logs)
 
-# %% ../../nbs/2_mining/03_tree_grow.ipynb #6e7a93fa
-@compiled
+# %% ../../nbs/2_mining/03_tree_grow.ipynb #8e0ea3f5
+@compiled(error_model="numpy")
 def _missing(keys, start, end):
     "How many keys at the end are gaps."
     n = 0
@@ -101,7 +101,7 @@ def _missing(keys, start, end):
     return n
 
 
-@compiled
+@compiled(error_model="numpy")
 def _column(keys, start, end, wy, codes, counts, about, least, best, tol, logs):
     "The best cut of one column of numbers: (gain, position or -1, gaps go left)."
     W, S, mean = about[0], about[1], about[2]
@@ -127,12 +127,12 @@ def _column(keys, start, end, wy, codes, counts, about, least, best, tol, logs):
             best, place, side = found, at, missing_left == 1
     return best, place, side
 
-# %% ../../nbs/2_mining/03_tree_grow.ipynb #7049f529
+# %% ../../nbs/2_mining/03_tree_grow.ipynb #aca3d663
 LEFT, RIGHT, COLUMN, START, END, DEPTH, PLACE, LOW, HIGH, GAPS_LEFT, SET = range(11)    # integers of a node
 WEIGHT, SUM, CENTRE, IMPURITY, GAIN = range(5)                                          # floats of a node
 
 
-@compiled
+@compiled(error_model="numpy")
 def _describe(rows, wy, codes, counts, logs, scale, centred, whole, real):
     "Weight, sum, centre and impurity of a node from its rows; returns whether its targets are all the same."
     W, total, low, high = 0.0, 0.0, np.inf, -np.inf
@@ -154,8 +154,8 @@ def _describe(rows, wy, codes, counts, logs, scale, centred, whole, real):
             real[IMPURITY] = max(0.0, -purity(counts, W, logs) / (W * np.log(2)))
     return low == high
 
-# %% ../../nbs/2_mining/03_tree_grow.ipynb #8af771eb
-@compiled
+# %% ../../nbs/2_mining/03_tree_grow.ipynb #e65d4c07
+@compiled(error_model="numpy")
 def random_bits(state):
     "The next 64 random bits of `state`, an array of one uint64 (splitmix64; Steele, Lea and Flood 2014)."
     state[0] += np.uint64(0x9E3779B97F4A7C15)
@@ -165,14 +165,25 @@ def random_bits(state):
     return z ^ (z >> np.uint64(31))
 
 
-@compiled
+@compiled(error_model="numpy")
 def below(state, n):
     "A random integer of 0 .. n - 1."
     return int((random_bits(state) >> np.uint64(11)) * (1.0 / 9007199254740992.0) * n)
 
 
-@compiled
-def _draw(keys, start, end, max_features, deck, drawn, state):
+@compiled(error_model="numpy")
+def _constant(keys, ranks, rows, f, start, end):
+    "Whether a column is the same in all rows of a node."
+    if ranks is None:
+        return keys[f, start] >> 32 == keys[f, end - 1] >> 32
+    for i in range(start + 1, end):
+        if ranks[f, rows[i]] != ranks[f, rows[start]]:
+            return False
+    return True
+
+
+@compiled(error_model="numpy")
+def _draw(keys, ranks, rows, start, end, max_features, deck, drawn, state):
     "Mark in `drawn` the columns to search: not constant in the node, and of `max_features` draws at least."
     d, useful = len(deck), 0
     for f in range(d):
@@ -184,38 +195,65 @@ def _draw(keys, start, end, max_features, deck, drawn, state):
             j = visited + below(state, d - visited)
             deck[visited], deck[j] = deck[j], deck[visited]
         f = deck[visited]
-        if keys[f, start] >> 32 != keys[f, end - 1] >> 32:
+        if not _constant(keys, ranks, rows, f, start, end):
             drawn[f] = True
             useful += 1
 
-# %% ../../nbs/2_mining/03_tree_grow.ipynb #51d0916f
-@compiled
-def _search(keys, wy, codes, counts, logs, sizes, scale, least, drawn, chosen, kept, whole, real):
+# %% ../../nbs/2_mining/03_tree_grow.ipynb #b4a4394f
+@compiled(error_model="numpy")
+def _stamp(ranks, rows, start, end, stamp, node):
+    "Note for the rows of a node that they are in it, where that is asked for."
+    if ranks is not None:
+        for i in range(start, end):
+            stamp[rows[i]] = node
+
+
+@compiled(error_model="numpy")
+def _line(keys, ranks, rows, stamp, node, f, start, end, buffer):
+    "A column of a node in order: (array, first, last)."
+    if ranks is None:
+        return keys[f], start, end
+    m, k, all_rows = end - start, 0, keys.shape[1]
+    if 16 * m > all_rows:
+        for i in range(all_rows):
+            buffer[k] = keys[f, i]
+            k += stamp[keys[f, i] & _ROW] == node
+    else:
+        for i in range(start, end):
+            buffer[i - start] = (np.int64(ranks[f, rows[i]]) << 32) | rows[i]
+        buffer[:m].sort()
+    return buffer, 0, m
+
+# %% ../../nbs/2_mining/03_tree_grow.ipynb #ab49109b
+@compiled(error_model="numpy")
+def _search(table, node, wy, codes, counts, logs, sizes, scale, least, drawn, chosen, kept, whole, real):
     "Find the best split of a node and write it into its numbers; `chosen` gets the categories that go left. False: there is none."
-    start, end, W = whole[START], whole[END], real[WEIGHT]
+    keys, ranks, rows, stamp, buffer = table
+    W = real[WEIGHT]
     tol = 1e-12 * W * max(real[IMPURITY], 1e-300)
     best, whole[COLUMN] = -2 * tol, -1
     for f in range(len(keys)):
         if not drawn[f]:
             continue
+        line, start, end = _line(keys, ranks, rows, stamp, node, f, whole[START], whole[END], buffer)
         if sizes is not None and sizes[f] > 0:
-            found = best_set(keys[f], start, end, wy, codes, counts, real, sizes[f] + 1, least, best, tol, logs, chosen)
+            found = best_set(line, start, end, wy, codes, counts, real, sizes[f] + 1, least, best, tol, logs, chosen)
             if found > best + tol:
                 best, whole[COLUMN], whole[PLACE] = found, f, -1
                 for c in range(sizes[f] + 1):
                     kept[c] = chosen[c]
             continue
-        found, place, gaps_left = _column(keys[f], start, end, wy, codes, counts, real, least, best, tol, logs)
+        found, place, gaps_left = _column(line, start, end, wy, codes, counts, real, least, best, tol, logs)
         if place >= 0:
             best, whole[COLUMN], whole[PLACE], whole[GAPS_LEFT] = found, f, place, gaps_left
     real[GAIN] = scale * max(best, 0.0)
     return whole[COLUMN] >= 0
 
-# %% ../../nbs/2_mining/03_tree_grow.ipynb #8b52d22c
-@compiled
-def _mark(line, whole, size, kept, side):
+# %% ../../nbs/2_mining/03_tree_grow.ipynb #045d4bc4
+@compiled(error_model="numpy")
+def _mark(line, start, end, whole, size, kept, side):
     "Write 1 into `side` for the rows of a node that go left, complete the node's numbers, and return how many go left."
-    start, end, place, left = whole[START], whole[END], whole[PLACE], 0
+    place, left = whole[PLACE], 0
     if place < 0:
         for i in range(start, end):
             side[line[i] & _ROW] = kept[line[i] >> 32] == 1
@@ -236,7 +274,7 @@ def _mark(line, whole, size, kept, side):
     return left
 
 
-@compiled
+@compiled(error_model="numpy")
 def _sort_out(line, start, end, side, buffer):
     "Move the keys of marked rows to the front of line[start:end]; both halves keep their order."
     front, back = start, 0
@@ -250,8 +288,16 @@ def _sort_out(line, start, end, side, buffer):
     for i in range(back):    # a slice would do it too, and take a second longer to compile
         line[front + i] = buffer[i]
 
-# %% ../../nbs/2_mining/03_tree_grow.ipynb #3c885365
-@compiled
+
+@compiled(error_model="numpy")
+def _sort_out_all(keys, ranks, start, end, side, buffer):
+    "All columns, if they are kept sorted."
+    if ranks is None:
+        for f in range(len(keys)):
+            _sort_out(keys[f], start, end, side, buffer)
+
+# %% ../../nbs/2_mining/03_tree_grow.ipynb #1a7ff85d
+@compiled(error_model="numpy")
 def _next(frontier, size, real, best_first):
     "Take a node from the frontier: the last, or the one with the largest gain."
     at = size - 1
@@ -263,7 +309,7 @@ def _next(frontier, size, real, best_first):
     return node
 
 
-@compiled
+@compiled(error_model="numpy")
 def _born(whole, node, start, end, depth):
     "A new node, without children."
     for i in range(SET + 1):
@@ -271,13 +317,13 @@ def _born(whole, node, start, end, depth):
     whole[node, START], whole[node, END], whole[node, DEPTH] = start, end, depth
 
 
-@compiled
+@compiled(error_model="numpy")
 def _size(sizes, f):
     "The entries of a set of categories of column f, the gap's included."
     return 1 if sizes is None else sizes[f] + 1
 
 
-@compiled
+@compiled(error_model="numpy")
 def _keep(sets, used, kept, size):
     "`sets` with one more set at its end, in a longer array where there is no room."
     if used + size > len(sets):
@@ -289,8 +335,8 @@ def _keep(sets, used, kept, size):
         sets[used + i] = kept[i]
     return sets
 
-# %% ../../nbs/2_mining/03_tree_grow.ipynb #3c1b2e3d
-@compiled
+# %% ../../nbs/2_mining/03_tree_grow.ipynb #787570a6
+@compiled(error_model="numpy")
 def _may_split(rows, wy, codes, counts, logs, scale, centred, limits, whole, real):
     "Describe a node; whether the limits allow it to be split."
     same = _describe(rows, wy, codes, counts, logs, scale, centred, whole, real)
@@ -298,27 +344,29 @@ def _may_split(rows, wy, codes, counts, logs, scale, centred, limits, whole, rea
     return not same and whole[DEPTH] < limits[0] and n >= limits[1] and n >= 2 * limits[2] and real[WEIGHT] >= 2 * limits[5]
 
 
-@compiled
-def _plan(keys, rows, wy, codes, counts, logs, sizes, scale, limits, min_gain, work, state, whole, real):
+@compiled(error_model="numpy")
+def _plan(table, node, wy, codes, counts, logs, sizes, scale, limits, min_gain, work, state, whole, real):
     "Find a node's best split among the drawn columns; False: there is none, or it gains too little."
-    deck, drawn, chosen, kept = work
+    (deck, drawn, chosen, kept), (keys, ranks, rows, stamp, buffer) = work, table
+    _stamp(ranks, rows, whole[START], whole[END], stamp, node)
     if codes is not None:
         for k in range(len(counts)):
             counts[k] = 0.0
         for i in range(whole[START], whole[END]):
             counts[codes[rows[i]]] += wy[rows[i], 0]
-    _draw(keys, whole[START], whole[END], limits[4], deck, drawn, state)
-    if not _search(keys, wy, codes, counts, logs, sizes, scale, (limits[2], limits[5]), drawn, chosen, kept, whole, real) or real[GAIN] < min_gain:
+    _draw(keys, ranks, rows, whole[START], whole[END], limits[4], deck, drawn, state)
+    if not _search(table, node, wy, codes, counts, logs, sizes, scale, (limits[2], limits[5]), drawn, chosen, kept, whole, real) or real[GAIN] < min_gain:
         whole[COLUMN] = -1
         return False
     return True
 
-# %% ../../nbs/2_mining/03_tree_grow.ipynb #f198ec52
-@compiled
-def _grow(keys, rows, wy, codes, counts, logs, sizes, scale, centred, limits, min_gain, work, state, side, buffer, frontier, whole, real):
+# %% ../../nbs/2_mining/03_tree_grow.ipynb #bcb6cbb5
+@compiled(error_model="numpy")
+def _grow(table, wy, codes, counts, logs, sizes, scale, centred, limits, min_gain, work, state, side, frontier, whole, real):
     "The loop: (number of nodes, sets of categories, their length). All arrays come ready: making them here would take seconds to compile."
-    sets, used, nodes, waiting, leaves, first, d = np.empty(16, np.uint8), 0, 1, 0, 1, 0, len(keys)
-    _born(whole, 0, 0, len(rows), 0)
+    keys, ranks, rows, stamp, buffer = table
+    used = waiting = first = 0 * len(rows)    # not plain 0: Numba would compile what they are passed to twice, for the literal and for integers
+    nodes, leaves, sets = used + 1, used + 1, np.empty(16, np.uint8)
     while True:
         live = 0
         for node in range(first, nodes):    # the root, or two new children
@@ -326,10 +374,9 @@ def _grow(keys, rows, wy, codes, counts, logs, sizes, scale, centred, limits, mi
             whole[node, PLACE] = may
             live += may
         if first > 0 and live:
-            for f in range(d):
-                _sort_out(keys[f], whole[first, START], whole[nodes - 1, END], side, buffer)
+            _sort_out_all(keys, ranks, whole[first, START], whole[nodes - 1, END], side, buffer)
         for node in range(nodes - 1, first - 1, -1):
-            if whole[node, PLACE] == 1 and _plan(keys, rows, wy, codes, counts, logs, sizes, scale, limits, min_gain, work, state, whole[node], real[node]):
+            if whole[node, PLACE] == 1 and _plan(table, node, wy, codes, counts, logs, sizes, scale, limits, min_gain, work, state, whole[node], real[node]):
                 frontier[waiting] = node
                 waiting += 1
                 if whole[node, PLACE] < 0:
@@ -340,7 +387,9 @@ def _grow(keys, rows, wy, codes, counts, logs, sizes, scale, centred, limits, mi
         node = _next(frontier, waiting, real, limits[3] > 0)
         waiting, first, leaves = waiting - 1, nodes, leaves + 1
         start, end, f, at = whole[node, START], whole[node, END], whole[node, COLUMN], max(whole[node, SET], 0)
-        left = _mark(keys[f], whole[node], _size(sizes, f), sets[at:], side)
+        _stamp(ranks, rows, start, end, stamp, node)    # other nodes may have been stamped since
+        line, a, b = _line(keys, ranks, rows, stamp, node, f, start, end, buffer)
+        left = _mark(line, a, b, whole[node], _size(sizes, f), sets[at:], side)
         _sort_out(rows, start, end, side, buffer)
         _born(whole, nodes, start, start + left, whole[node, DEPTH] + 1)
         _born(whole, nodes + 1, start + left, end, whole[node, DEPTH] + 1)
@@ -350,9 +399,9 @@ def _grow(keys, rows, wy, codes, counts, logs, sizes, scale, centred, limits, mi
         whole[frontier[i], COLUMN] = -1
     return nodes, sets, used
 
-# %% ../../nbs/2_mining/03_tree_grow.ipynb #42349991
-def grow(keys, wy, codes, classes, logs, sizes, scale, centred, limits, min_gain, seed):
-    """Grow one tree: the integers and floats of its nodes, the sets of categories, and the rows, leaf by leaf. `keys` is used up.
+# %% ../../nbs/2_mining/03_tree_grow.ipynb #fd2bd5eb
+def grow(keys, wy, codes, classes, logs, sizes, scale, centred, limits, min_gain, seed, ranks=None, rows=None):
+    """Grow one tree: the integers and floats of its nodes, the sets of categories, and the rows, leaf by leaf. `keys` is used up, unless `ranks` is given.
 
     Parameters
     ----------
@@ -375,11 +424,18 @@ def grow(keys, wy, codes, classes, logs, sizes, scale, centred, limits, min_gain
         The least gain of a split, times the weight of all rows.
     seed : int
         For the draws of columns.
+    ranks : array of int32, shape (d, n), optional
+        The rank of each value, for columns that are put in order when they are asked for; then `keys` holds all rows.
+    rows : array of int64, shape (m,), optional
+        The rows that count; used up. Needed beside `ranks`.
     """
-    d, m = keys.shape
+    d, m = len(keys), keys.shape[1] if rows is None else len(rows)
     room, most = 2 * m if limits[3] == 0 else min(2 * m, 2 * limits[3]), int(sizes.max()) + 1
-    whole, real, rows = np.empty((room, 11), np.int64), np.zeros((room, 5)), keys[0] & _ROW
+    whole, real, rows = np.empty((room, 11), np.int64), np.zeros((room, 5)), keys[0] & _ROW if rows is None else rows
+    whole[0] = -1
+    whole[0, [START, END, DEPTH]] = 0, m, 0
+    stamp, buffer = np.full(0 if ranks is None else len(wy), -1), np.empty(m + 1, np.int64)
     work = np.arange(d), np.zeros(d, np.bool_), np.empty(most, np.uint8), np.empty(most, np.uint8)
-    nodes, sets, used = _grow(keys, rows, wy, codes, np.zeros(classes), logs, sizes if most > 1 else None, scale, centred, limits, min_gain, work,
-                              np.array([seed], np.uint64), np.empty(len(wy), np.uint8), np.empty(m, np.int64), np.empty(m + 1, np.int64), whole, real)
+    nodes, sets, used = _grow((keys, ranks, rows, stamp, buffer), wy, codes, np.zeros(classes), logs, sizes if most > 1 else None, scale, centred, limits, min_gain, work,
+                              np.array([seed], np.uint64), np.empty(len(wy), np.uint8), np.empty(m + 1, np.int64), whole, real)
     return whole[:nodes].copy(), real[:nodes].copy(), sets[:used].copy(), rows

@@ -14,8 +14,8 @@ from ..course.machine import compiled
 from . import tree_grow as g
 from .tree_columns import MISSING
 
-# %% ../../nbs/2_mining/03_tree_nodes.ipynb #8934042c
-@compiled
+# %% ../../nbs/2_mining/03_tree_nodes.ipynb #f0647052
+@compiled(error_model="numpy")
 def _fall(X, column, threshold, left, right, gaps_left, set_start, sets, root, first, last, out):
     "Write into out[first:last] the leaf of each of these rows of X, for the tree that begins at `root`."
     for i in range(first, last):

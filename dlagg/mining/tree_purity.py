@@ -10,7 +10,7 @@ import numpy as np
 
 from ..course.machine import compiled
 
-# %% ../../nbs/2_mining/03_tree_purity.ipynb #aee2d4b2
+# %% ../../nbs/2_mining/03_tree_purity.ipynb #8425211d
 def log_table(weight):
     """c log c for c = 0, 1, ..., the sum of the weights; empty where a weight is not whole, or the table would have over ten million entries."""
     total = weight.sum()
@@ -21,7 +21,7 @@ def log_table(weight):
     return c
 
 
-@compiled
+@compiled(error_model="numpy")
 def xlogx(c, logs):
     "c log c, from the table where there is one."
     if len(logs):
@@ -29,7 +29,7 @@ def xlogx(c, logs):
     return c * np.log(c) if c > 0 else 0.0
 
 
-@compiled
+@compiled(error_model="numpy")
 def purity(counts, weight, logs):
     "Sum of squared counts over their weight (`logs` is None: Gini), or sum of c log c less W log W: larger is purer."
     total = 0.0
