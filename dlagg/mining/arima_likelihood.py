@@ -131,7 +131,7 @@ def start(both):
             state[i] += ma[j] * psi[j - i]
     return state
 
-# %% ../../nbs/2_mining/06_arima_likelihood.ipynb #42214d13
+# %% ../../nbs/2_mining/06_arima_likelihood.ipynb #ee3989f5
 @compiled(error_model="numpy")
 def whiten(both, first, w, v, f, state, gains):
     """One-step errors of each column of `w`, shape (n, c), into `v`; their variances, in units of the errors' variance, into `f`, shape (n + h,).
@@ -140,7 +140,7 @@ def whiten(both, first, w, v, f, state, gains):
     the gains of the h steps after it. Returns the sum of log f over the n rows: NaN where the model is not stationary.
     """
     n, c, r, steady = len(w), w.shape[1], both.shape[1], len(first) == 0
-    phi, K, L, now, M, total = np.empty(r), np.empty(r), np.zeros(r + 1), 1.0, 0.0, 0.0
+    phi, K, L, now, M, total, size, quiet = np.empty(r), np.empty(r), np.zeros(r + 1), 1.0, 0.0, 0.0, np.zeros(c), np.ones(c)
     if not steady:
         now, M = first[0], -1.0 / first[0]
     for i in range(r):
@@ -157,12 +157,23 @@ def whiten(both, first, w, v, f, state, gains):
         if t < n:
             total += np.log(now)
             for j in range(c):
+                if quiet[j] > 0.0 and w[t, j] == 0.0:
+                    v[t, j] = 0.0
+                    continue
                 expected = state[j, 0]
                 error = w[t, j] - expected
                 v[t, j] = error
                 for i in range(r - 1):
                     state[j, i] = state[j, i + 1] + phi[i] * expected + K[i] * error
                 state[j, r - 1] = phi[r - 1] * expected + K[r - 1] * error
+                if c > 1:
+                    largest = 0.0
+                    for i in range(r):
+                        largest = max(largest, abs(state[j, i]))
+                    size[j] = max(size[j], abs(error))
+                    quiet[j] = 1.0 if largest <= 1e-18 * size[j] else 0.0
+                else:
+                    quiet[j] = 0.0
         else:
             for i in range(r):
                 gains[t - n, i] = K[i]
@@ -179,7 +190,7 @@ def whiten(both, first, w, v, f, state, gains):
             steady = -M * largest * largest < 1e-15
     return total
 
-# %% ../../nbs/2_mining/06_arima_likelihood.ipynb #c9075e12
+# %% ../../nbs/2_mining/06_arima_likelihood.ipynb #bf6851eb
 @compiled(error_model="numpy")
 def sweep(v, f, m):
     """Scale the rows of `v` by 1 / sqrt(f) and take every column out of all that follow it, in place: `(rss, log|Z'Z| of the first m columns)`.
@@ -187,26 +198,35 @@ def sweep(v, f, m):
     The last column is the series; the residual sum of squares is what is left of it. Where a column depends on those before it, `rss` is NaN.
     """
     n, c = v.shape
-    logdet = 0.0
-    for t in range(n):
-        scale = 1.0 / np.sqrt(f[t])
-        for j in range(c):
-            v[t, j] *= scale
+    begin, end, logdet = np.zeros(c, np.int64), np.zeros(c, np.int64), 0.0
+    for j in range(c):
+        begin[j] = n
+        for t in range(n):
+            if v[t, j] != 0.0:
+                v[t, j] /= np.sqrt(f[t])
+                begin[j], end[j] = min(begin[j], t), t + 1
     for i in range(c):
         square = 0.0
-        for t in range(n):
+        for t in range(begin[i], end[i]):
             square += v[t, i] * v[t, i]
         if i == c - 1:
             return square, logdet
+        if not square > 0.0:
+            return np.nan, logdet
         if i < m:
             logdet += np.log(square)
+        least = 1e-18 * np.sqrt(square)
+        while abs(v[begin[i], i]) < least:
+            begin[i] += 1
         for j in range(i + 1, c):
             product = 0.0
-            for t in range(n):
+            for t in range(max(begin[i], begin[j]), min(end[i], end[j])):
                 product += v[t, i] * v[t, j]
-            product /= square
-            for t in range(n):
-                v[t, j] -= product * v[t, i]
+            if product != 0.0:
+                product /= square
+                begin[j], end[j] = min(begin[i], begin[j]), max(end[i], end[j])
+                for t in range(begin[i], end[i]):
+                    v[t, j] -= product * v[t, i]
     return 0.0, logdet
 
 

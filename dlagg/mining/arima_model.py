@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['read_orders', 'read_trend', 'undo', 'go_on', 'check_columns', 'ARIMA']
 
-# %% ../../nbs/2_mining/06_arima_model.ipynb #89ba080c
+# %% ../../nbs/2_mining/06_arima_model.ipynb #813753bb
 import warnings
 from math import log
 
@@ -16,6 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ..course.machine import one_blas_thread
 from .arima_fit import difference, errors, inverse, levels, observed, one_step, opg, search, solve
 from .arima_likelihood import coefficients, polynomials, start, whiten
 from .arima_series import Forecaster, check_level, future_index, normal_interval, read_regressors
@@ -68,14 +69,15 @@ def go_on(phi, gains, state, tail, noise, lags):
         state[:, :-1] = state[:, 1:] + np.outer(expected, phi) + np.outer(v, gains[j])
     return level[before:]
 
-# %% ../../nbs/2_mining/06_arima_model.ipynb #6a6e6f7b
+# %% ../../nbs/2_mining/06_arima_model.ipynb #e01b2ae0
 def check_columns(w, m, names):
     """Complain about columns, shape (n, m + k + 1), that depend on those before them, and about a series that they explain completely."""
     size = np.sqrt((w ** 2).sum(axis=0))
     if size[-1] == 0 or np.ptp(w[:, -1]) <= 1e-12 * np.abs(w[:, -1]).max():
         raise ValueError("y is constant, as it is or after the differences of the model: there is no variance to explain")
     lost = size[:-1] == 0
-    triangle = np.abs(np.diag(np.linalg.qr(w / np.where(size > 0, size, 1), mode="r")))
+    with one_blas_thread():
+        triangle = np.abs(np.diag(np.linalg.qr(w / np.where(size > 0, size, 1), mode="r")))
     lost |= triangle[:-1] < 1e-10
     if lost[:m].any():
         raise ValueError(f"{lost[:m].sum()} missing values of y cannot be told from the rest: every value of their season is missing, or none stands before or after them")
@@ -120,7 +122,7 @@ class _Orders(Forecaster):
         blocks = [("ar.L", p, 1), ("ma.L", q, 1), ("ar.S.L", P, s), ("ma.S.L", Q, s)]
         return [f"{block}{lag * (i + 1)}" for block, count, lag in blocks for i in range(count)]
 
-# %% ../../nbs/2_mining/06_arima_model.ipynb #78e14377
+# %% ../../nbs/2_mining/06_arima_model.ipynb #82145f4c
 class _Searching(_Orders):
     "From values and regressors to the best coefficients."
 
@@ -137,7 +139,8 @@ class _Searching(_Orders):
             raise ValueError(f"{self!r} has {len(names)} parameters, and y leaves {len(w) - m} observations after differencing; it needs {len(names) + 1} or more")
         check_columns(w, m, [*chosen, *self.names_])
         natural = self._searched(w, sizes, m, names)
-        self._keep(solve(natural, sizes, w, m), sizes, columns, w, m, names)
+        with one_blas_thread():    # these matrices are narrow: more threads only wait for each other
+            self._keep(solve(natural, sizes, w, m), sizes, columns, w, m, names)
 
     def _searched(self, w, sizes, m, names):
         "The coefficients of the polynomials with the largest likelihood."
@@ -180,7 +183,7 @@ class _Keeping(_Searching):
         self.resid_ = self._dated(e)
         self.fitted_values_ = self.filled_ - self.resid_
 
-# %% ../../nbs/2_mining/06_arima_model.ipynb #22482ac8
+# %% ../../nbs/2_mining/06_arima_model.ipynb #a9301865
 class _Going(_Keeping):
     "Beyond the last value."
 
@@ -196,7 +199,8 @@ class _Going(_Keeping):
         w, r = np.ascontiguousarray(difference(columns, d, D, s)), both.shape[1]
         v, f, state, gains = np.empty(w.shape), np.empty(len(w) + h), np.empty((m + 1, r)), np.empty((h, r))
         whiten(both, start(both), w, v, f, state, gains)
-        triangle = np.linalg.qr(v[:, :m] / np.sqrt(f[:len(w), None]), mode="r")
+        with one_blas_thread():
+            triangle = np.linalg.qr(v[:, :m] / np.sqrt(f[:len(w), None]), mode="r")
         return both[0], gains, f[len(w):], state, columns[n - d - s * D:], undo(d, D, s), triangle
 
     def _regression(self, h, X):
