@@ -13,8 +13,8 @@ import numpy as np
 from ..course.machine import compiled
 from .svm_kernels import GIVEN, INNER, in_spans, kernel_row, transposed
 
-# %% ../../nbs/2_mining/02_svm_smo.ipynb #fceced9b
-_BLOCK, _TINY = 256, 1e-12
+# %% ../../nbs/2_mining/02_svm_smo.ipynb #559c2836
+_BLOCK, _TINY = 64, 1e-12
 
 
 @compiled(error_model="numpy", **INNER)
@@ -146,7 +146,7 @@ def _recount(start, stop, rows, constants, XT, gram, order, target, beta, f, cac
             kernel_row(kind, gamma, coef0, degree, XT[:, i], XT, start, stop, row)
             f[start:stop] -= beta[i] * row[start:stop]
 
-# %% ../../nbs/2_mining/02_svm_smo.ipynb #214f4bc2
+# %% ../../nbs/2_mining/02_svm_smo.ipynb #38c0cd83
 class _Problem:
     "The arrays of one problem, in the order that shrinking has given them."
 
@@ -181,26 +181,28 @@ class _Problem:
         left = int(keep.sum())
         if left > 0.9 * n or left < 2:    # not worth the moving
             return n
-        self.reorder(n, np.concatenate([np.flatnonzero(keep), np.flatnonzero(~keep)]))
+        self.reorder(n, np.concatenate([np.flatnonzero(keep), np.flatnonzero(~keep)]), left)
         return left
 
-    def reorder(self, n, new):
-        "Put the first n rows of everything into the order `new`."
+    def reorder(self, n, new, left):
+        "Put the first n rows of everything into the order `new`. Of the cache, keep what the first `left` need of each other."
+        stays = np.zeros(n, bool)
+        stays[new[:left]] = True
+        for s in np.flatnonzero(self.owner >= 0):
+            i = self.owner[s]
+            if i < n and stays[i] and self.filled[s] >= n:
+                self.cache[s, :left] = self.cache[s, new[:left]]
+                self.filled[s] = left
+            else:
+                self.slot_of[i], self.owner[s], self.filled[s], self.stamp[s] = -1, -1, 0, 0
         for name in ("order", "diag", "target", "lo", "hi", "beta", "f", "a", "b", "slot_of"):
             array = getattr(self, name)
             array[:n] = array[new]
         if self.constants[0] != GIVEN:
             for column in self.XT:
                 column[:n] = column[new]
-        back = np.empty(n, int)
-        back[new] = np.arange(n)
-        for s in np.flatnonzero(self.owner >= 0):
-            if self.owner[s] < n:
-                self.owner[s] = back[self.owner[s]]
-            if self.filled[s] >= n:
-                self.cache[s, :n] = self.cache[s, new]
-            else:
-                self.filled[s] = 0    # a part of the row is there, but not the part that is needed now
+        used = np.flatnonzero(self.slot_of >= 0)
+        self.owner[self.slot_of[used]] = used
 
 
 def _all_ends(beta, lo, hi, eps):
