@@ -5,6 +5,7 @@ All modules are imported at once: they are small, and layers and optimizers are 
 from .attention_layers import SelfAttention
 from .autoencoder_model import Autoencoder, GaussianNoise
 from .autoencoder_variational import Sampling, VariationalAutoencoder
+from .backprop import check_network, gradient_sizes
 from .backprop_descent import GradientDescent
 from .backprop_fit import EarlyStopping, History, TrainingDiverged
 from .backprop_keras import from_keras, to_keras
@@ -25,5 +26,5 @@ __all__ = [
     "SGD", "Activation", "Adam", "AdamW", "Autoencoder", "AveragePooling2D", "BatchNormalization", "Bidirectional", "BinaryCrossentropy", "CategoricalCrossentropy", "Conv2D", "Conv2DTranspose", "Dense",
     "Dropout", "EarlyStopping", "Flatten", "GRU", "GaussianNoise", "GlobalAveragePooling2D", "GradientDescent", "History", "Huber", "LSTM", "Layer", "LayerNormalization", "Masking", "MaxPooling2D",
     "MeanAbsoluteError", "MeanSquaredError", "Network", "RMSprop", "RepeatVector", "Reshape", "Sampling", "SelfAttention", "ShapeError", "SimpleRNN", "SparseCategoricalCrossentropy", "TrainingDiverged",
-    "UpSampling2D", "VariationalAutoencoder", "converged", "cosine_decay", "descend", "exponential_decay", "from_keras", "lbfgs", "plot_surface", "step_decay", "to_keras",
+    "UpSampling2D", "VariationalAutoencoder", "check_network", "converged", "cosine_decay", "descend", "exponential_decay", "from_keras", "gradient_sizes", "lbfgs", "plot_surface", "step_decay", "to_keras",
 ]

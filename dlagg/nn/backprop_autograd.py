@@ -8,7 +8,7 @@ __all__ = ['in_order', 'Value', 'plot_record']
 # %% ../../nbs/3_nn/02_backprop_autograd.ipynb #5a99735a
 import math
 
-# %% ../../nbs/3_nn/02_backprop_autograd.ipynb #7052371e
+# %% ../../nbs/3_nn/02_backprop_autograd.ipynb #f36fe224
 def in_order(end):
     """All values that `end` was made from, parents before children, `end` last. A loop, not a recursion: a chain of a million steps is no trouble."""
     order, seen, stack = [], set(), [(end, False)]
@@ -29,7 +29,7 @@ def _number(other):
         return other
     if isinstance(other, bool) or not hasattr(other, "__float__") or getattr(other, "shape", ()):
         raise TypeError(f"a Value is one number; got {other!r}")
-    return Value(float(other))
+    return Value(float(other), made_by="constant")
 
 # %% ../../nbs/3_nn/02_backprop_autograd.ipynb #5af9e84b
 class Value:
@@ -119,7 +119,7 @@ class Value:
     def __repr__(self):
         return f"Value({self.data:.6g}, grad={self.grad:.6g})"
 
-# %% ../../nbs/3_nn/02_backprop_autograd.ipynb #63a37cc4
+# %% ../../nbs/3_nn/02_backprop_autograd.ipynb #1198b9f0
 def _places(order):
     "A place for each value by its id: column is the longest way from an input, row the order of arrival."
     column, rows, places = {}, {}, {}
@@ -143,8 +143,8 @@ def plot_record(end, ax=None, title="Forward to the right, gradients back to the
         x, y = places[id(value)]
         for parent, slope in value.parents:
             px, py = places[id(parent)]
-            ax.plot([px, x], [py, y], color=GREY, linewidth=0.8, zorder=1)
-            ax.text(0.4 * px + 0.6 * x, 0.4 * py + 0.6 * y, f"×{slope:.3g}", color=PALETTE[1], fontsize=7, ha="center", va="center")
+            ax.annotate("", (x, y), (px, py), arrowprops={"arrowstyle": "->", "color": GREY, "linewidth": 0.8, "shrinkA": 21, "shrinkB": 21})
+            ax.text(0.5 * px + 0.5 * x, 0.5 * py + 0.5 * y + 0.08, f"×{slope:.3g}", color=PALETTE[1], fontsize=7, ha="center", va="bottom")
         ax.text(x, y, f"{value.made_by}\n{value.data:.3g}\n{value.grad:.3g}", ha="center", va="center", fontsize=8, zorder=2,
                 bbox={"boxstyle": "round", "facecolor": PALETTE[0] + "30", "edgecolor": PALETTE[0] if value.parents else GREY})
     heights = [y for _, y in places.values()]
