@@ -1,4 +1,4 @@
-"""Linear models beside scikit-learn: least squares, ridge, lasso, elastic net and logistic regression, dense and sparse, two threads each, in turns. `python -m bench.linear [--quick] [--again CASE ...]`.
+"""Linear models beside scikit-learn: least squares, ridge, lasso, elastic net and logistic regression, dense and sparse, two threads each, in turns. `python -m bench.linear [--quick] [--again PART ...]`.
 
 Writes bench/results/linear.json: seconds of the fastest run (other programs can only slow a run down), the ratio theirs / ours (over 1: ours is faster), the largest difference of
 the coefficients (of logistic regression: of the probabilities), the load, time and memory at n, 4n, 16n rows, and first calls in fresh processes. Matrix
@@ -71,11 +71,14 @@ def case(name, X, y, turns):
             "ratio": ratios(seconds)["scikit-learn"], "difference": float(np.abs(got[0] - got[1]).max())}
 
 
-def keep_faster(results):
-    "Merge new results of some cases into the file."
-    kept = json.loads((RESULTS / "linear.json").read_text())
+def keep_faster(results, more):
+    "Merge new results into the file."
+    kept = {**json.loads((RESULTS / "linear.json").read_text()), **more}
     for new in results:
-        old = next(r for r in kept["cases"] if r["case"] == new["case"])
+        old = next((r for r in kept["cases"] if r["case"] == new["case"]), None)
+        if old is None:
+            kept["cases"].append(new)
+            continue
         old["seconds"] = {who: min(seconds, new["seconds"][who]) for who, seconds in old["seconds"].items()}
         old["ratio"] = old["seconds"]["scikit-learn"] / old["seconds"]["ours"]
         old["measured"] += 1
@@ -84,9 +87,13 @@ def keep_faster(results):
 
 def measured(names, quick):
     "All named cases, each table made once."
-    tables = {"": data(50_000 if quick else 1_000_000, 20), "sparse": thin(10_000 if quick else 100_000, 500, 20), "very wide": thin(2000 if quick else 20_000, 50_000, 50)}
+    makers = {"very wide": lambda: thin(2000 if quick else 20_000, 50_000, 50), "sparse": lambda: thin(10_000 if quick else 100_000, 500, 20), "": lambda: data(50_000 if quick else 1_000_000, 20)}
+    tables = {}
     for name in names:
-        X, y, label = next(tables[kind] for kind in ("very wide", "sparse", "") if name.startswith(kind))
+        kind = next(kind for kind in makers if name.startswith(kind))
+        if kind not in tables:
+            tables[kind] = makers[kind]()
+        X, y, label = tables[kind]
         r = case(name, X, label if "logistic" in name else y, 3)
         print(f"{name:40s} {r['rows']:>8} x {r['columns']}: ours {r['seconds']['ours']:.3f} s, scikit-learn {r['seconds']['scikit-learn']:.3f} s, "
               f"ratio {r['ratio']:.2f}, difference {r['difference']:.0e}, load {r['load']}", flush=True)
@@ -102,23 +109,30 @@ def grown(model, sizes):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a twentieth of the rows, and nothing written")
-    parser.add_argument("--again", nargs="+", choices=CASES, metavar="CASE", help="only these cases, at full size; the faster of the old and new time of each side is kept")
+    parser.add_argument("--again", nargs="+", choices=[*CASES, "cold", "growth"], metavar="PART", help="only these cases, first calls (cold) or growth, at full size; the faster of the old and new time of each side is kept")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
-    result = record("scikit-learn")
+    result, parts = record("scikit-learn"), args.again or [*CASES, "cold", "growth"]
     with threadpool_limits(2):
-        cases = list(measured(args.again or CASES, args.quick))
+        cases = list(measured([name for name in CASES if name in parts], args.quick))
+    more = first_calls() if "cold" in parts else {}
+    if "growth" in parts:
+        more["growth"] = {name: grown(name, (5000, 20_000, 80_000) if args.quick else (62_500, 250_000, 1_000_000)) for name in MODELS}
+        more["growth"]["load"] = round(os.getloadavg()[0], 1)
+    print(json.dumps(more, indent=1))
     if args.again:
-        return keep_faster(cases)
+        keep_faster(cases, more)
+    elif not args.quick:
+        write("linear", {**result, **more, "cases": cases})
+
+
+def first_calls():
+    "Import and first fit in fresh processes, beside what scikit-learn needs for itself."
     first = {name: cold(f"{DATA}; from dlagg.mining import {name}; {name}", f"{name}().fit(X, y)") for name in MODELS}
+    seconds = {name: numbers["whole_cached"] for name, numbers in first.items()}
     first["import of scikit-learn's base classes"] = cold("import numpy, pandas, sklearn.base", "pass")
     first["scikit-learn's LinearRegression"] = cold(f"{DATA}; from sklearn.linear_model import LinearRegression", "LinearRegression().fit(X, y)")
-    grows = {name: grown(name, (5000, 20_000, 80_000) if args.quick else (62_500, 250_000, 1_000_000)) for name in MODELS}
-    for what in (first, grows):
-        for name, numbers in what.items():
-            print(name, {k: np.round(v, 3).tolist() for k, v in numbers.items() if v is not None})
-    if not args.quick:
-        write("linear", {**result, "first_fit_seconds": {name: first[name]["whole_cached"] for name in MODELS}, "cold": first, "growth": grows, "cases": cases})
+    return {"first_fit_seconds": seconds, "cold": {**first, "load": round(os.getloadavg()[0], 1)}}
 
 
 if __name__ == "__main__":

@@ -2210,6 +2210,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': 'dlagg', 'g
                                                                                         'dlagg/mining/arima_search.py')},
             'dlagg.mining.arima_series': { 'dlagg.mining.arima_series.Forecaster': ( '2_mining/arima_series.html#forecaster',
                                                                                      'dlagg/mining/arima_series.py'),
+                                           'dlagg.mining.arima_series.Forecaster.__sklearn_is_fitted__': ( '2_mining/arima_series.html#forecaster.__sklearn_is_fitted__',
+                                                                                                           'dlagg/mining/arima_series.py'),
                                            'dlagg.mining.arima_series.Forecaster._check': ( '2_mining/arima_series.html#forecaster._check',
                                                                                             'dlagg/mining/arima_series.py'),
                                            'dlagg.mining.arima_series.Forecaster._least': ( '2_mining/arima_series.html#forecaster._least',
