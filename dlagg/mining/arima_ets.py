@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['NoLikelihood', 'ETS']
 
-# %% ../../nbs/2_mining/06_arima_ets.ipynb #109c0e0b
+# %% ../../nbs/2_mining/06_arima_ets.ipynb #ac8807a5
 from itertools import product
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
+from sklearn.utils.validation import check_is_fitted
 
 from ..course.machine import compiled, one_blas_thread
 from .arima_decompose import decompose
@@ -320,7 +321,7 @@ def _parameters(found, error, trend, damped, seasonal):
     named = {name: value for name, value in named.items() if value is not None}
     return {**named, **({f"initial_seasonal.{i}": s for i, s in enumerate(seasons[::-1])} if seasonal else {})}
 
-# %% ../../nbs/2_mining/06_arima_ets.ipynb #519d256e
+# %% ../../nbs/2_mining/06_arima_ets.ipynb #d4e0d2b8
 class ETS(_Smoothing):
     """Exponential smoothing in state-space form.
 
@@ -388,7 +389,9 @@ class ETS(_Smoothing):
 
     def simulate(self, h, n_paths=None, random_state=None):
         """Possible futures: an array of shape (n_paths, h), drawn from the model from its last state on with normal errors."""
+        check_is_fitted(self)
         check_integer("h", h)
+        check_integer("n_paths", self.n_paths if n_paths is None else n_paths)
         rng = np.random.default_rng(self.random_state if random_state is None else random_state)
         noise = rng.normal(0, np.sqrt(self.sigma2_), (self.n_paths if n_paths is None else n_paths, h))
         return _paths(noise, *self._kinds(), self.theta_, self.last_, self.turn_)

@@ -129,7 +129,7 @@ def _regular(index, what):
         _refuse_gaps(grid.difference(index), len(index), "y.reindex(range(first, last + 1)) puts NaN there", what)
     return grid
 
-# %% ../../nbs/2_mining/06_arima_series.ipynb #53b82c7d
+# %% ../../nbs/2_mining/06_arima_series.ipynb #8509c437
 def read_series(y, missing=False, least=1, positive=False, what="y"):
     """Read a series, and name what is wrong with it.
 
@@ -169,6 +169,7 @@ def read_series(y, missing=False, least=1, positive=False, what="y"):
 def _check_values(values, index, missing, positive, what):
     "Complain about what is not finite, not there or not positive, with the first place."
     checks = [(np.isinf(values), "infinite values", "replace them, by NaN where the value is not known"),
+              (np.abs(values) > 1e150, "values whose squares are beyond floating point", "choose a larger unit"),
               (np.isnan(values) & (not missing), "missing values", "this needs every observation; y.interpolate() fills them")]
     if positive:
         checks.append((values <= 0, "values that are not positive", "this needs values above 0"))
@@ -303,7 +304,7 @@ class _Dated(Saved):
         for name, text in labels.items():
             setattr(self, name, self._dated(state[name]) if text is None else pd.Series(state[name], text))
 
-# %% ../../nbs/2_mining/06_arima_series.ipynb #f4f62c77
+# %% ../../nbs/2_mining/06_arima_series.ipynb #f5ff590f
 class Forecaster(_Dated, BaseEstimator):
     """What forecasters share; a subclass has `_fit(values, X)` (X is None or an array) and `_predict(h, X, level)` -> mean, lower, upper.
 
@@ -313,6 +314,9 @@ class Forecaster(_Dated, BaseEstimator):
 
     _takes_missing = False    # whether observations may be NaN
     _takes_regressors = False
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "index_")
 
     def _least(self):
         "The fewest observations that the model can be fitted to."
@@ -328,13 +332,17 @@ class Forecaster(_Dated, BaseEstimator):
     def fit(self, y, X=None):
         """Fit to a series (see `read_series`), and regressors where the model uses them. Returns the model."""
         self._check()
-        data = read_series(y, missing=self._takes_missing, least=1)
-        self.index_, self.name_ = data.index, data.name
-        self._suits(data)
         if X is not None and not self._takes_regressors:
             raise ValueError(f"{type(self).__name__} uses no regressors; X must be None")
-        X, self.names_ = (None, []) if X is None else read_regressors(X, data.index)
-        self._fit(data.values, X)
+        data = read_series(y, missing=self._takes_missing, least=1)
+        X, names = (None, []) if X is None else read_regressors(X, data.index)
+        self.index_, self.name_, self.names_ = data.index, data.name, names
+        try:
+            self._suits(data)
+            self._fit(data.values, X)
+        except Exception:
+            del self.index_    # a half-fitted model must not forecast
+            raise
         return self
 
     def _suits(self, data):

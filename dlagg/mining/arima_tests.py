@@ -153,14 +153,15 @@ def _mackinnon(ratio, n, trend):
         return 0.0, critical
     return float(ndtr(np.polyval(table["left" if ratio <= table["middle"] else "right"][::-1], ratio))), critical
 
-# %% ../../nbs/2_mining/06_arima_tests.ipynb #232b2a8d
+# %% ../../nbs/2_mining/06_arima_tests.ipynb #d379bda2
 def _regression(values, lags, trend):
     "Target, the columns of the trend, the level, and the lagged differences of the regression with `lags` lags."
     change = np.diff(values)
     n = len(change) - lags
     columns = [np.arange(1.0, n + 1)**power for power in range(len(trend) if trend != "n" else 0)]
     lagged = [change[lags - i:len(change) - i] for i in range(1, lags + 1)]
-    return change[lags:], columns, values[lags:-1], lagged
+    level = values[lags:-1] - (values[lags:-1].mean() if columns else 0.0)    # a constant takes the mean anyway; without it a large one would drown the rest
+    return change[lags:], columns, level, lagged
 
 
 def _projections(target, columns):

@@ -236,6 +236,16 @@ def test_what_every_forecaster_owes(model, tmp_path):
         type(model).load(tmp_path / "m.arrow")
 
 
+def test_a_fit_that_fails_leaves_no_model():
+    model = SeasonalNaive(4).fit(wave())
+    with pytest.raises(ValueError, match="needs 5 observations"):
+        model.fit([1, 2, 3])
+    with pytest.raises(NotFittedError):
+        model.forecast(1)
+    with pytest.raises(NotFittedError):
+        ETS().simulate(3)
+
+
 @given(series, st.sampled_from([0.25, 2.0, 64.0]), st.integers(-1000, 1000))
 @settings(max_examples=40, deadline=None)
 def test_baselines_follow_unit_and_origin(y, unit, origin):
