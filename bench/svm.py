@@ -38,7 +38,7 @@ def dual(model, X, y, gamma):
     "The dual value of a fit of two classes or of a target, from exact kernel values."
     beta, rows = model.dual_coef_[0], X[model.support_]
     square = beta @ weighted_kernel(Kernel(model.kernel, gamma, model.coef0, model.degree), rows, rows, beta[:, None])[:, 0]
-    gain = y[model.support_] @ beta - model.epsilon * np.abs(beta).sum() if hasattr(model, "epsilon") else np.abs(beta).sum()
+    gain = np.abs(beta).sum() if hasattr(model, "classes_") else y[model.support_] @ beta - model.epsilon * np.abs(beta).sum()
     return float(square / 2 - gain)
 
 

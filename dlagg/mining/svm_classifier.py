@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PairVotes', 'SVC']
 
-# %% ../../nbs/2_mining/02_svm_classifier.ipynb #9e088578
+# %% ../../nbs/2_mining/02_svm_classifier.ipynb #6f4a5e55
 import os
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .model import check_choice, check_weight
 from .svm_kernels import GIVEN, weighted_kernel
-from .svm_model import KernelModel, _feasible, _same_rows, warn_of_gap
+from .svm_model import KernelModel, _feasible, _same_rows, solver_view, warn_of_gap
 from .svm_probability import couple, platt, sigmoid
 from .svm_smo import solve
 
@@ -207,7 +207,7 @@ def _fit_sigmoids(model, kernel, data, groups, price, weight):
         AB.append(platt(scores, np.arange(len(scores)) < len(groups[i]), weight[np.concatenate([groups[i], groups[j]])]))
     model.probA_, model.probB_ = np.array(AB).T
 
-# %% ../../nbs/2_mining/02_svm_classifier.ipynb #ab9843b6
+# %% ../../nbs/2_mining/02_svm_classifier.ipynb #b9b8e258
 class SVC(PairVotes):
     """Support vector classification with libsvm's objective, one-vs-one for several classes.
 
@@ -272,7 +272,7 @@ class SVC(PairVotes):
         X, y = validate_data(self, X, y, dtype=np.float64, order="C", accept_sparse="csr")
         begin = _old_betas(self, X, y)
         groups, price, weight = _groups(self, X, y, sample_weight)
-        kernel, data = self._data(X)
+        kernel, data = solver_view(self, X)
         pairs = list(combinations(range(len(groups)), 2))
         share = self.cache_size / min(2, len(pairs))
         found = _in_turn(lambda i, j: _solve_pair(self, kernel, data, groups[i], groups[j], price, begin.get((i, j)), share), pairs)

@@ -146,7 +146,28 @@ def _recount(start, stop, rows, constants, XT, gram, order, target, beta, f, cac
             kernel_row(kind, gamma, coef0, degree, XT[:, i], XT, start, stop, row)
             f[start:stop] -= beta[i] * row[start:stop]
 
-# %% ../../nbs/2_mining/02_svm_smo.ipynb #38c0cd83
+# %% ../../nbs/2_mining/02_svm_smo.ipynb #6bef989f
+def _reorder(problem, n, new, left):
+    "Put the first n rows of everything into the order `new`. Of the cache, keep what the first `left` need of each other."
+    stays = np.zeros(n, bool)
+    stays[new[:left]] = True
+    for s in np.flatnonzero(problem.owner >= 0):
+        i = problem.owner[s]
+        if i < n and stays[i] and problem.filled[s] >= n:
+            problem.cache[s, :left] = problem.cache[s, new[:left]]
+            problem.filled[s] = left
+        else:
+            problem.slot_of[i], problem.owner[s], problem.filled[s], problem.stamp[s] = -1, -1, 0, 0
+    for name in ("order", "diag", "target", "lo", "hi", "beta", "f", "a", "b", "slot_of"):
+        array = getattr(problem, name)
+        array[:n] = array[new]
+    if problem.constants[0] != GIVEN:
+        for column in problem.XT:
+            column[:n] = column[new]
+    used = np.flatnonzero(problem.slot_of >= 0)
+    problem.owner[problem.slot_of[used]] = used
+
+# %% ../../nbs/2_mining/02_svm_smo.ipynb #1948e411
 class _Problem:
     "The arrays of one problem, in the order that shrinking has given them."
 
@@ -181,28 +202,8 @@ class _Problem:
         left = int(keep.sum())
         if left > 0.9 * n or left < 2:    # not worth the moving
             return n
-        self.reorder(n, np.concatenate([np.flatnonzero(keep), np.flatnonzero(~keep)]), left)
+        _reorder(self, n, np.concatenate([np.flatnonzero(keep), np.flatnonzero(~keep)]), left)
         return left
-
-    def reorder(self, n, new, left):
-        "Put the first n rows of everything into the order `new`. Of the cache, keep what the first `left` need of each other."
-        stays = np.zeros(n, bool)
-        stays[new[:left]] = True
-        for s in np.flatnonzero(self.owner >= 0):
-            i = self.owner[s]
-            if i < n and stays[i] and self.filled[s] >= n:
-                self.cache[s, :left] = self.cache[s, new[:left]]
-                self.filled[s] = left
-            else:
-                self.slot_of[i], self.owner[s], self.filled[s], self.stamp[s] = -1, -1, 0, 0
-        for name in ("order", "diag", "target", "lo", "hi", "beta", "f", "a", "b", "slot_of"):
-            array = getattr(self, name)
-            array[:n] = array[new]
-        if self.constants[0] != GIVEN:
-            for column in self.XT:
-                column[:n] = column[new]
-        used = np.flatnonzero(self.slot_of >= 0)
-        self.owner[self.slot_of[used]] = used
 
 
 def _all_ends(beta, lo, hi, eps):
