@@ -243,7 +243,7 @@ class Network(Trained):
         except (AttributeError, EOFError, IndexError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path} is not a saved network, or it is damaged: {error!r}") from error
 
-# %% ../../nbs/3_nn/02_backprop_network.ipynb #9a4c508b
+# %% ../../nbs/3_nn/02_backprop_network.ipynb #bfcab406
 _FORMAT = "dlagg.nn/1"
 
 
@@ -261,6 +261,14 @@ def _taken_apart(net):
     return head, arrays
 
 
+def _named(kinds, name):
+    "The class of this name; ValueError if there is none."
+    for kind in kinds:
+        if kind.__name__ == name:
+            return kind
+    raise ValueError(f"there is no loss or optimizer {name!r}")
+
+
 def _built(cls, head, arrays):
     "The network that a file describes."
     if (head["format"], head["class"]) != (_FORMAT, cls.__name__):
@@ -269,8 +277,8 @@ def _built(cls, head, arrays):
     net.set_weights([arrays[f"weight.{i}"] for i in range(len(net.get_weights()))])
     if "loss" in head:
         kind, config, steps, slots = head["optimizer"]
-        optimizer = next(k for k in GradientDescent.kinds.values() if k.__name__ == kind)(**config)
+        optimizer = _named(GradientDescent.kinds.values(), kind)(**config)
         optimizer.steps, optimizer.slots = steps, {name: [arrays[f"slot.{name}.{i}"] for i in range(n)] for name, n in slots.items()}
-        loss = next(k for k in Loss.__subclasses__() + [s for k in Loss.__subclasses__() for s in k.__subclasses__()] if k.__name__ == head["loss"][0])
+        loss = _named(Loss.__subclasses__() + [s for k in Loss.__subclasses__() for s in k.__subclasses__()], head["loss"][0])
         net.compile(optimizer, loss(**head["loss"][1]), head["metrics"])
     return net
