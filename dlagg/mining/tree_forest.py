@@ -45,9 +45,9 @@ def _in_threads(work, tasks, threads):
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(work, tasks))
 
-# %% ../../nbs/2_mining/03_tree_forest.ipynb #d6a5f98f
+# %% ../../nbs/2_mining/03_tree_forest.ipynb #62710985
 @compiled(error_model="numpy")
-def _add_up(X, column, threshold, left, right, gaps_left, set_start, sets, value, roots, set_roots, first, last, out, used):
+def _add_up(X, column, threshold, right, gaps_left, set_start, sets, value, roots, set_roots, first, last, out, used):
     "Add the values of the leaves of rows first..last to out (n, K), over all trees. Where `used` (trees, n) is there, only trees that did not use the row; out's last column counts them."
     K = value.shape[1]
     for b in range(len(roots) - 1):
@@ -56,17 +56,16 @@ def _add_up(X, column, threshold, left, right, gaps_left, set_start, sets, value
             if used is not None and used[b, i]:
                 continue
             node = root
-            while left[node] >= 0:
+            while column[node] >= 0:
                 x = X[i, column[node]]
                 if x <= threshold[node]:
-                    go = True
-                elif x != x:
+                    node += 1    # preorder: the left child is the next node
+                    continue
+                if x != x:
                     go = gaps_left[node]
-                elif set_start[node] >= 0:
-                    go = sets[of_sets + set_start[node] + int(x)] == 1
                 else:
-                    go = False
-                node = root + (left[node] if go else right[node])
+                    go = set_start[node] >= 0 and sets[of_sets + set_start[node] + int(x)] == 1
+                node = node + 1 if go else root + right[node]
             for k in range(K):
                 out[i, k] += value[node, k]
             if used is not None:
@@ -76,7 +75,7 @@ def _add_up(X, column, threshold, left, right, gaps_left, set_start, sets, value
 def _sum_of_trees(trees, X, threads, used=None):
     "The sum of the trees' values for each row, (n, K); with `used`, (n, K + 1), over the trees that did not use the row."
     nodes = flat(trees)
-    walk = [nodes[name] for name in ("feature", "threshold", "children_left", "children_right", "missing_go_to_left", "set_start", "sets", "value", "roots", "set_roots")]
+    walk = [nodes[name] for name in ("feature", "threshold", "children_right", "missing_go_to_left", "set_start", "sets", "value", "roots", "set_roots")]
     out, edges = np.zeros((len(X), nodes["value"].shape[1] + (used is not None))), range(0, len(X), 4096)
     _in_threads(lambda first: _add_up(X, *walk, first, min(first + 4096, len(X)), out, used), edges, threads)
     return out

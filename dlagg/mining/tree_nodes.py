@@ -14,26 +14,25 @@ from ..course.machine import compiled
 from . import tree_grow as g
 from .tree_columns import MISSING
 
-# %% ../../nbs/2_mining/03_tree_nodes.ipynb #f0647052
+# %% ../../nbs/2_mining/03_tree_nodes.ipynb #a7c2fb43
 @compiled(error_model="numpy")
-def _fall(X, column, threshold, left, right, gaps_left, set_start, sets, root, first, last, out):
-    "Write into out[first:last] the leaf of each of these rows of X, for the tree that begins at `root`."
+def _fall(X, column, threshold, right, gaps_left, set_start, sets, first, last, out):
+    "Write into out[first:last] the leaf of each of these rows of X."
     for i in range(first, last):
-        node = root
-        while left[node] >= 0:
+        node = 0
+        while column[node] >= 0:
             x = X[i, column[node]]
             if x <= threshold[node]:
-                go = True
-            elif x != x:
+                node += 1
+                continue
+            if x != x:
                 go = gaps_left[node]
-            elif set_start[node] >= 0:
-                go = sets[set_start[node] + int(x)] == 1
             else:
-                go = False
-            node = left[node] if go else right[node]
+                go = set_start[node] >= 0 and sets[set_start[node] + int(x)] == 1
+            node = node + 1 if go else right[node]
         out[i] = node
 
-# %% ../../nbs/2_mining/03_tree_nodes.ipynb #ad083068
+# %% ../../nbs/2_mining/03_tree_nodes.ipynb #1c35ad10
 @dataclass(frozen=True)
 class Tree:
     """A grown tree: one entry a node, in preorder.
@@ -89,12 +88,12 @@ class Tree:
 
     def walk(self):
         "The arrays that `_fall` needs, in its order."
-        return self.feature, self.threshold, self.children_left, self.children_right, self.missing_go_to_left, self.set_start, self.sets
+        return self.feature, self.threshold, self.children_right, self.missing_go_to_left, self.set_start, self.sets
 
     def apply(self, X):
         """The leaf of each row of X (n, d): shape (n,)."""
         out = np.empty(len(X), np.int64)
-        _fall(X, *self.walk(), 0, 0, len(X), out)
+        _fall(X, *self.walk(), 0, len(X), out)
         return out
 
     def compute_feature_importances(self, d):
@@ -112,16 +111,21 @@ class Tree:
 
     def decision_path(self, leaves):
         """The nodes on the way to each of `leaves`: a sparse matrix (n, nodes) of ones."""
-        from scipy.sparse import csr_matrix    # here, because a fit does not need it
-        parent, ways = self.parents(), {}
-        for leaf in np.unique(leaves).tolist():
-            way = [leaf]
-            while way[-1]:
-                way.append(int(parent[way[-1]]))
-            ways[leaf] = way[::-1]
-        parts = [ways[leaf] for leaf in leaves.tolist()]
-        columns = np.concatenate(parts) if parts else np.zeros(0, int)
-        return csr_matrix((np.ones(len(columns), int), columns, np.cumsum([0, *map(len, parts)])), shape=(len(leaves), self.node_count))
+        return _paths(self, leaves)
+
+# %% ../../nbs/2_mining/03_tree_nodes.ipynb #f972cbc1
+def _paths(tree, leaves):
+    "The matrix of `decision_path`: the way to each leaf that occurs is walked up once."
+    from scipy.sparse import csr_matrix    # here, because a fit does not need it
+    parent, ways = tree.parents(), {}
+    for leaf in np.unique(leaves).tolist():
+        way = [leaf]
+        while way[-1]:
+            way.append(int(parent[way[-1]]))
+        ways[leaf] = way[::-1]
+    parts = [ways[leaf] for leaf in leaves.tolist()]
+    columns = np.concatenate(parts) if parts else np.zeros(0, int)
+    return csr_matrix((np.ones(len(columns), int), columns, np.cumsum([0, *map(len, parts)])), shape=(len(leaves), tree.node_count))
 
 # %% ../../nbs/2_mining/03_tree_nodes.ipynb #2f54e50f
 def _thresholds(whole, values):
