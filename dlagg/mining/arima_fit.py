@@ -6,15 +6,14 @@
 __all__ = ['difference', 'bridge', 'levels', 'gradient', 'bfgs', 'search', 'Solved', 'errors', 'solve', 'opg', 'total',
            'observed', 'hessian', 'inverse', 'airline_passengers', 'one_step']
 
-# %% ../../nbs/2_mining/06_arima_fit.ipynb #3bd93d54
-from functools import partial
+# %% ../../nbs/2_mining/06_arima_fit.ipynb #ec29953e
 from math import inf, log, pi
 from typing import NamedTuple
 
 import numpy as np
 
 from ..course.machine import compiled
-from .arima_likelihood import coefficients, free, negative, polynomials, start, sweep, whiten
+from .arima_likelihood import coefficients, free, objective, polynomials, start, sweep, whiten
 
 # %% ../../nbs/2_mining/06_arima_fit.ipynb #af09227e
 def difference(a, d, D, s):
@@ -43,7 +42,7 @@ def levels(y, X):
     dummies[gaps, np.arange(len(gaps))] = 1.0
     return np.column_stack([dummies, X, filled]), len(gaps)
 
-# %% ../../nbs/2_mining/06_arima_fit.ipynb #01aa0520
+# %% ../../nbs/2_mining/06_arima_fit.ipynb #a284e13c
 def gradient(fun, x, value, step=1e-7):
     """Forward differences of `fun` at `x`, where it is `value`."""
     slope, at = np.empty(len(x)), x.copy()
@@ -70,24 +69,26 @@ def bfgs(fun, x, tol=1e-6, least=1e-11, max_iter=200):
 
     It ends where no slope is over `tol`, or where two steps in turn gain no more than `least`.
     """
-    value, H = fun(x), np.eye(len(x))
+    value, H, fresh = fun(x), np.eye(len(x)), True
     slope = gradient(fun, x, value)
     for step in range(max_iter):
-        if np.abs(slope).max(initial=0.0) < tol:
+        if _largest(slope) < tol:
             return x, value, step, True
         move = -H @ slope
         if not slope @ move < 0:
-            H, move = np.eye(len(x)), -slope
-        move *= min(1.0, 2.0 / np.abs(move).max())      # in free numbers, 2 is far
+            H, fresh, move = np.eye(len(x)), True, -slope
+        far = _largest(move)
+        if far > 2.0:      # in free numbers, 2 is far
+            move *= 2.0 / far
         new, lower = _shorter(fun, x, value, move, slope @ move)
         if value - lower <= least:
-            if np.array_equal(H, np.eye(len(x))):
+            if fresh:
                 return new, lower, step, True
-            H, x, value = np.eye(len(x)), new, lower    # once more, straight down
+            H, fresh, x, value = np.eye(len(x)), True, new, lower    # once more, straight down
             slope = gradient(fun, x, value)
             continue
         after = gradient(fun, new, lower)
-        H = _updated(H, new - x, after - slope, step == 0)
+        H, fresh = _updated(H, new - x, after - slope, step == 0), False
         x, value, slope = new, lower, after
     return x, value, max_iter, False
 
@@ -99,20 +100,26 @@ def _updated(H, s, y, first):
         return H
     if first:
         H = np.eye(len(s)) * (sy / (y @ y))
-    Hy = H @ y
-    return H + np.outer(s, s) * ((sy + y @ Hy) / sy ** 2) - (np.outer(Hy, s) + np.outer(s, Hy)) / sy
+    Hy, column = H @ y, s[:, None]
+    cross = column * Hy
+    return H + column * s * ((sy + y @ Hy) / (sy * sy)) - (cross + cross.T) / sy
 
-# %% ../../nbs/2_mining/06_arima_fit.ipynb #a03e1bce
+
+def _largest(a):
+    "The largest absolute value of a short array: for a handful of numbers Python is faster than NumPy."
+    return max(map(abs, a.tolist()), default=0.0)
+
+# %% ../../nbs/2_mining/06_arima_fit.ipynb #e980c9f7
 def search(w, sizes, m, warm=None, max_iter=200, exact=True):
     """The free numbers of the largest likelihood: `(x, value, steps, converged)`, the value being minus the log-likelihood per observation.
 
     `w`, shape (n, c), holds the differenced columns, `m` for missing values first; `sizes` p, q, P, Q and the season; `warm` coefficients of the four polynomials to begin from. Without `exact`, the least conditional sum of squares.
     """
     k = int(sizes[:4].sum())
-    target = partial(negative, sizes=sizes, w=w, m=m, exact=exact)
+    target = objective(sizes, w, m, exact)
     if warm is not None and len(warm) == k:
         return bfgs(target, free(warm, sizes), max_iter=max_iter)
-    css = partial(negative, sizes=sizes, w=w, m=m, exact=False)
+    css = objective(sizes, w, m, False)
     zero = np.zeros(k)
     if not exact:
         return bfgs(target, zero, max_iter=max_iter)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['from_partials', 'to_partials', 'coefficients', 'free', 'polynomials', 'ar_autocovariances', 'start', 'whiten',
-           'sweep', 'negative']
+           'sweep', 'objective', 'negative']
 
 # %% ../../nbs/2_mining/06_arima_likelihood.ipynb #bbaeb976
 from math import inf, log, pi
@@ -190,7 +190,7 @@ def whiten(both, first, w, v, f, state, gains):
             steady = -M * largest * largest < 1e-15
     return total
 
-# %% ../../nbs/2_mining/06_arima_likelihood.ipynb #bf6851eb
+# %% ../../nbs/2_mining/06_arima_likelihood.ipynb #2db0e6fb
 @compiled(error_model="numpy")
 def sweep(v, f, m):
     """Scale the rows of `v` by 1 / sqrt(f) and take every column out of all that follow it, in place: `(rss, log|Z'Z| of the first m columns)`.
@@ -230,17 +230,25 @@ def sweep(v, f, m):
     return 0.0, logdet
 
 
-def negative(x, sizes, w, m=0, exact=True):
-    """Minus the log-likelihood per observation at its best coefficients and variance, for free numbers `x`; infinite where it is not defined.
+def objective(sizes, w, m=0, exact=True):
+    """What a search makes small: a function of free numbers that gives minus the log-likelihood per observation at its best coefficients and variance, infinite where that is not defined.
 
-    The first `m` columns of `w`, shape (n, c), stand for missing values, the last is the series. Three compiled functions and no larger one around them: the compiler would do all its work twice.
+    The first `m` columns of `w`, shape (n, c), stand for missing values, the last is the series. Four compiled functions and no larger one around them: the compiler would do all its work twice.
+    The work space is made once, so the function must not be shared between threads.
     """
-    both = polynomials(coefficients(x, sizes), sizes)
-    n, r, v, f = len(w) - m, both.shape[1], np.empty(w.shape), np.empty(len(w))
-    total = whiten(both, start(both) if exact else _NONE, w, v, f, np.empty((w.shape[1], r)), np.empty((0, r)))
-    rss, logdet = sweep(v, f, m)
-    value = 0.5 * (log(2 * pi * rss / n) + 1 + (total + logdet) / n) if rss > 0 else inf
-    return value if value == value else inf
+    n, r = len(w) - m, polynomials(np.zeros(int(sizes[:4].sum())), sizes).shape[1]
+    v, f, state, gains, nothing, constant = np.empty(w.shape), np.empty(len(w)), np.empty((w.shape[1], r)), np.empty((0, r)), np.empty(0), log(2 * pi) + 1
+
+    def fun(x):
+        both = polynomials(coefficients(x, sizes), sizes)
+        total = whiten(both, start(both) if exact else nothing, w, v, f, state, gains)
+        rss, logdet = sweep(v, f, m)
+        value = 0.5 * (constant + log(rss / n) + (total + logdet) / n) if rss > 0 else inf
+        return value if value == value else inf
+
+    return fun
 
 
-_NONE = np.empty(0)
+def negative(x, sizes, w, m=0, exact=True):
+    """`objective` at one point."""
+    return objective(sizes, w, m, exact)(x)
