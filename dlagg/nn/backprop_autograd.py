@@ -31,8 +31,27 @@ def _number(other):
         raise TypeError(f"a Value is one number; got {other!r}")
     return Value(float(other), made_by="constant")
 
-# %% ../../nbs/3_nn/02_backprop_autograd.ipynb #5af9e84b
-class Value:
+# %% ../../nbs/3_nn/02_backprop_autograd.ipynb #d62023f8
+class _Derived:
+    "What is made of plus, times and power."
+
+    def __neg__(self):
+        return self * -1.0
+
+    def __sub__(self, other):
+        return self + -_number(other)
+
+    def __rsub__(self, other):
+        return _number(other) - self
+
+    def __truediv__(self, other):
+        return self * _number(other) ** -1
+
+    def __rtruediv__(self, other):
+        return _number(other) / self
+
+# %% ../../nbs/3_nn/02_backprop_autograd.ipynb #b9beaa1f
+class Value(_Derived):
     """A number, and how it was made.
 
     Parameters
@@ -74,21 +93,6 @@ class Value:
         if isinstance(power, Value):
             raise TypeError("the power must be a plain number; for a Value write (power * base.log()).exp()")
         return Value(self.data**power, [(self, power * self.data ** (power - 1) if power else 0.0)], f"^{power:g}")
-
-    def __neg__(self):
-        return self * -1.0
-
-    def __sub__(self, other):
-        return self + -_number(other)
-
-    def __rsub__(self, other):
-        return _number(other) - self
-
-    def __truediv__(self, other):
-        return self * _number(other) ** -1
-
-    def __rtruediv__(self, other):
-        return _number(other) / self
 
     __radd__, __rmul__ = __add__, __mul__
 
