@@ -16,13 +16,11 @@ from .kmeans_fast import _add_rows, _Team, inertia, lloyd, relocate
 from .kmeans_sparse import largest
 from .model import check_choice
 
-# %% ../../nbs/2_mining/04_kmeans_bounds.ipynb #71229c5e
-_flags = {"fastmath": {"contract", "reassoc", "nsz", "nnan"}, "error_model": "numpy"}
-_compiled = compiled(**_flags)
-_inlined = compiled(inline="always", **_flags)    # for what is called once a row: a call costs more than the work
+# %% ../../nbs/2_mining/04_kmeans_bounds.ipynb #4a66ef7f
+_compiled = compiled(fastmath={"contract", "reassoc", "nsz", "nnan"}, error_model="numpy")
 
 
-@_inlined
+@_compiled
 def _to_centre(X, i, centers, k):
     "Distance of row i to centre k, subtracted first."
     i, k, total = np.uint64(i), np.uint64(k), 0.0
@@ -79,8 +77,8 @@ def _two_nearest(cross, half, names, own, first, second, name):
             name[r] = centre if value < first[r] else name[r]
             first[r] = min(first[r], value)
 
-# %% ../../nbs/2_mining/04_kmeans_bounds.ipynb #6e72573d
-@_inlined
+# %% ../../nbs/2_mining/04_kmeans_bounds.ipynb #0a6dd67a
+@_compiled
 def _move(X, w, i, k, sign, sums, mass, count):
     "Add row i to cluster k (sign 1), or take it out (-1)."
     k = np.uint64(k)
@@ -233,14 +231,14 @@ def hamerly(X, weight, centers, max_iter=300, tol=0.0):
         state.round(centers, np.sqrt(((centers.astype(np.float64) - old) ** 2).sum(axis=1)) * (1 + 1e-9), team)
     return state.labels, inertia(X, weight, centers, state.labels), centers, n_iter
 
-# %% ../../nbs/2_mining/04_kmeans_bounds.ipynb #b778f8d4
+# %% ../../nbs/2_mining/04_kmeans_bounds.ipynb #922b8a07
 ALGORITHMS = ("auto", "lloyd", "hamerly")
 
 
 def chosen(algorithm, X, k):
     """The function that runs `algorithm` ("auto", "lloyd" or "hamerly") on X with k centres; "auto" takes the one that measured faster for such a table, and sparse rows have `lloyd` only."""
     check_choice("algorithm", algorithm, ALGORITHMS)
-    (n, d), least = X.shape, 250 if X.shape[1] >= 32 else 500
-    pays = n >= 5000 and d * k >= least
+    work, least = X.shape[1] * k, 250 if X.shape[1] >= 32 else 500
+    pays = work >= least and X.shape[0] * work >= 10_000_000
     bounds = algorithm == "hamerly" or (algorithm == "auto" and pays)
     return hamerly if bounds and not issparse(X) else lloyd
