@@ -76,7 +76,7 @@ def _back(y, trend, seasonal, m, theta, path, fitted_bar, theta_bar, state_bar):
             slope_bar = c_bar * (phi if trend == 1 else phi * c / slope)
     state_bar[0], state_bar[1] = level_bar, slope_bar
 
-# %% ../../nbs/2_mining/06_arima_ets.ipynb #b6c426f4
+# %% ../../nbs/2_mining/06_arima_ets.ipynb #6d6c70b8
 _FLOOR = 1e-20    # of the mean squared error, in units of the series' size
 
 
@@ -86,18 +86,24 @@ def _cost(x, y, error, trend, seasonal, m):
     n = len(y)
     theta = np.array([x[0], x[0] * x[1], (1 - x[0]) * x[2], x[3]])
     path, fitted, gradient = np.empty((n, 3)), np.empty(n), np.zeros(len(x))
-    fine = _run(y, trend, seasonal, m, theta, x[4:].copy(), path, fitted)
-    if not fine or (error == 2 and fitted.min() <= 0):
+    if not _run(y, trend, seasonal, m, theta, x[4:].copy(), path, fitted):
         return 1e10, gradient
-    residual = y - fitted if error == 1 else y / fitted - 1
-    mean = max((residual**2).mean(), _FLOOR)
-    cost = 0.5 * n * np.log(mean) + (np.log(fitted).sum() if error == 2 else 0.0)
-    by_fitted = -residual / mean if error == 1 else 1 / fitted - residual / mean * y / fitted**2
+    residual, squares, logs = np.empty(n), 0.0, 0.0    # loops, because each array expression would cost a tenth of a second to compile
+    for t in range(n):
+        if error == 2 and fitted[t] <= 0:
+            return 1e10, gradient
+        residual[t] = y[t] - fitted[t] if error == 1 else y[t] / fitted[t] - 1
+        squares, logs = squares + residual[t]**2, logs + (np.log(fitted[t]) if error == 2 else 0.0)
+    mean = max(squares / n, _FLOOR)
+    cost = 0.5 * n * np.log(mean) + logs
+    by_fitted = residual
+    for t in range(n):
+        by_fitted[t] = -residual[t] / mean if error == 1 else 1 / fitted[t] - residual[t] / mean * y[t] / fitted[t]**2
     bar = np.zeros(4)
     _back(y, trend, seasonal, m, theta, path, by_fitted, bar, gradient[4:])
     gradient[0] = bar[0] + x[1] * bar[1] - x[2] * bar[2]
     gradient[1], gradient[2], gradient[3] = x[0] * bar[1], (1 - x[0]) * bar[2], bar[3]
-    if not np.isfinite(cost) or not np.isfinite(gradient).all():
+    if not np.isfinite(cost + gradient.sum()):
         return 1e10, np.zeros(len(x))
     return cost, gradient
 
