@@ -64,7 +64,7 @@ def check_gradients(layer, shape, training=False, rows=3, tol=1e-6, seed=0):
             worst = max(worst, error)
     return worst
 
-# %% ../../nbs/3_nn/02_backprop_contract.ipynb #08e7e118
+# %% ../../nbs/3_nn/02_backprop_contract.ipynb #52ae2b10
 def _far(a, b):
     return float(np.abs(np.asarray(a, float) - np.asarray(b, float)).max(initial=0) / max(1, np.abs(np.asarray(b, float)).max(initial=0)))
 
@@ -88,6 +88,7 @@ def check_against_keras(layer, shape, training=False, rows=3, tol=1e-5, seed=0):
         return theirs.stateless_call(weights, state, x, **call)
 
     wanted, after = run(weights, x)
+    wanted, *after = [keras.ops.convert_to_numpy(array) for array in (wanted, *after)]    # PyTorch's arrays carry a record
     far = {"outputs": _far(y, wanted)} | {name: _far(value, new) for (name, value), new in zip(ours.state.items(), after)}
     if keras.backend.backend() == "jax":
         import jax

@@ -1,4 +1,5 @@
 """Layers by the contract, over shapes drawn by hypothesis; gradients of whole networks; the record of single numbers; what must not be imported."""
+import importlib.util
 import os
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from conftest import ROOT
 
 from dlagg.nn import (
     Activation, BatchNormalization, Dense, Dropout, Flatten, GradientDescent, Layer, LayerNormalization, Network, Reshape, ShapeError, from_keras, to_keras,
@@ -212,9 +215,19 @@ print(keras.config.backend())
 """
 
 
+def python_of(backend):
+    "A Python in which Keras runs on this backend, or None: `make torch` makes .venv-torch, DLAGG_TORCH_PYTHON may name another."
+    made = ROOT / ".venv-torch"
+    if backend == "numpy" or importlib.util.find_spec(backend):
+        return sys.executable
+    return os.environ.get("DLAGG_TORCH_PYTHON") or (made / "bin" / "python" if (made / ".ready").exists() else None)
+
+
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
 def test_on_another_backend_weights_and_outputs_are_the_same(backend):
-    if backend != "numpy" and subprocess.run([sys.executable, "-c", f"import {backend}"], capture_output=True).returncode:
-        pytest.skip(f"{backend} is not installed")
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, env={**os.environ, "KERAS_BACKEND": backend})
+    python = python_of(backend)
+    if python is None:
+        pytest.skip("no torch here; `make torch` gets it")
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    done = subprocess.run([str(python), "-c", PROGRAM], capture_output=True, text=True, env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": path})
     assert done.returncode == 0 and done.stdout.split()[-1] == backend, done.stderr[-1500:]
