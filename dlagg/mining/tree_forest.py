@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['draw_rows', 'Forest', 'RandomForestClassifier', 'RandomForestRegressor']
 
-# %% ../../nbs/2_mining/03_tree_forest.ipynb #7298b2f5
+# %% ../../nbs/2_mining/03_tree_forest.ipynb #5def66cb
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from numbers import Integral, Real
@@ -19,7 +19,7 @@ from ..course.machine import compiled
 from .model import Saved, check_choice, check_integer, check_weight
 from .tree_columns import sorted_columns
 from .tree_model import (_restore_to, _state_of, check_limits, check_target, grow_one, ranks_of, sizes_of, take, take_classes, take_new)
-from .tree_nodes import flat
+from .tree_nodes import flat, steps
 from .tree_prune import pruned
 
 # %% ../../nbs/2_mining/03_tree_forest.ipynb #f4f39246
@@ -45,9 +45,9 @@ def _in_threads(work, tasks, threads):
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(work, tasks))
 
-# %% ../../nbs/2_mining/03_tree_forest.ipynb #62710985
+# %% ../../nbs/2_mining/03_tree_forest.ipynb #fed0b7ba
 @compiled(error_model="numpy")
-def _add_up(X, column, threshold, right, gaps_left, set_start, sets, value, roots, set_roots, first, last, out, used):
+def _add_up(X, steps, gaps_left, set_start, sets, value, roots, set_roots, first, last, out, used):
     "Add the values of the leaves of rows first..last to out (n, K), over all trees. Where `used` (trees, n) is there, only trees that did not use the row; out's last column counts them."
     K = value.shape[1]
     for b in range(len(roots) - 1):
@@ -56,16 +56,16 @@ def _add_up(X, column, threshold, right, gaps_left, set_start, sets, value, root
             if used is not None and used[b, i]:
                 continue
             node = root
-            while column[node] >= 0:
-                x = X[i, column[node]]
-                if x <= threshold[node]:
+            while steps[node].column >= 0:
+                x = X[i, steps[node].column]
+                if x <= steps[node].threshold:
                     node += 1    # preorder: the left child is the next node
                     continue
                 if x != x:
                     go = gaps_left[node]
                 else:
                     go = set_start[node] >= 0 and sets[of_sets + set_start[node] + int(x)] == 1
-                node = node + 1 if go else root + right[node]
+                node = node + 1 if go else root + steps[node].right
             for k in range(K):
                 out[i, k] += value[node, k]
             if used is not None:
@@ -75,7 +75,7 @@ def _add_up(X, column, threshold, right, gaps_left, set_start, sets, value, root
 def _sum_of_trees(trees, X, threads, used=None):
     "The sum of the trees' values for each row, (n, K); with `used`, (n, K + 1), over the trees that did not use the row."
     nodes = flat(trees)
-    walk = [nodes[name] for name in ("feature", "threshold", "children_right", "missing_go_to_left", "set_start", "sets", "value", "roots", "set_roots")]
+    walk = [steps(nodes["threshold"], nodes["feature"], nodes["children_right"]), *(nodes[name] for name in ("missing_go_to_left", "set_start", "sets", "value", "roots", "set_roots"))]
     out, edges = np.zeros((len(X), nodes["value"].shape[1] + (used is not None))), range(0, len(X), 4096)
     _in_threads(lambda first: _add_up(X, *walk, first, min(first + 4096, len(X)), out, used), edges, threads)
     return out
