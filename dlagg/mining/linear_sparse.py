@@ -62,13 +62,13 @@ def _cholesky(G):
         return None
     return R * unit
 
-# %% ../../nbs/2_mining/01_linear_sparse.ipynb #4f6c2633
+# %% ../../nbs/2_mining/01_linear_sparse.ipynb #83939090
 def compress_sparse(X, y, weight=None, fit_intercept=True):
     """The `Triangle` of a sparse table, for at most `WIDE` columns: parameters as for `compress`."""
     if X.shape[1] > WIDE:
         raise ValueError(f"X is sparse with {X.shape[1]:,} columns; this model takes {WIDE:,} at most. Ridge and Lasso take more, and Ridge(alpha=0) is least squares")
     table = Centred(X, weight, fit_intercept)
-    with one_blas_thread() if X.shape[1] < 500 else nullcontext():    # small squares: threads that wait for each other cost more than they save
+    with one_blas_thread() if X.shape[1] <= 1000 else nullcontext():    # small squares: threads that wait for each other cost more than they save
         R = _cholesky(table.gram()) if X.shape[0] > X.shape[1] else None
     if R is None or not (np.abs(R).max(initial=0) < 1e145 and np.abs(y).max() < 1e145):
         return compress(X, y, weight, fit_intercept)
@@ -81,14 +81,14 @@ def compress_sparse(X, y, weight=None, fit_intercept=True):
     used = table.weight[table.weight > 0]
     return Triangle(np.vstack([R, np.zeros(len(R))]), np.concatenate([R @ b, tail[None]]), table.mean, float(y_mean) if y.ndim == 1 else y_mean, float(table.total), len(used), float(np.log(used).sum()))
 
-# %% ../../nbs/2_mining/01_linear_sparse.ipynb #16dc2fe9
+# %% ../../nbs/2_mining/01_linear_sparse.ipynb #e3b820f7
 def ridge_narrow(X, y, weight, fit_intercept, alpha):
     """Ridge coefficients of a sparse table of at most `WIDE` columns: `(triangle with the means only, coefficients)`, or None."""
     table = Centred(X, weight, fit_intercept)
     if not np.abs(X.data).max(initial=0) < 1e145 or not np.abs(y).max() < 1e145:
         return None
     y_mean, b = table.weight @ y / table.total if fit_intercept else np.zeros(y.shape[1:]), np.zeros((X.shape[1], *y.shape[1:]))
-    with one_blas_thread() if X.shape[1] < 500 else nullcontext():
+    with one_blas_thread() if X.shape[1] <= 1000 else nullcontext():
         R = _cholesky(table.gram() + alpha * np.eye(X.shape[1]))
         if R is None:
             return None
