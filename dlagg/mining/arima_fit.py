@@ -42,7 +42,7 @@ def levels(y, X):
     dummies[gaps, np.arange(len(gaps))] = 1.0
     return np.column_stack([dummies, X, filled]), len(gaps)
 
-# %% ../../nbs/2_mining/06_arima_fit.ipynb #a284e13c
+# %% ../../nbs/2_mining/06_arima_fit.ipynb #cb7f9b78
 def gradient(fun, x, value, step=1e-7):
     """Forward differences of `fun` at `x`, where it is `value`."""
     slope, at = np.empty(len(x)), x.copy()
@@ -63,7 +63,7 @@ def _shorter(fun, x, value, step, slope):
         step, slope = step * 0.3, slope * 0.3
     return x, value
 
-
+# %% ../../nbs/2_mining/06_arima_fit.ipynb #61d5f5e8
 def bfgs(fun, x, tol=1e-6, least=1e-11, max_iter=200):
     """Search for the least `fun` from `x`: `(x, value, steps, converged)`.
 

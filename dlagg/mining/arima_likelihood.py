@@ -131,7 +131,30 @@ def start(both):
             state[i] += ma[j] * psi[j - i]
     return state
 
-# %% ../../nbs/2_mining/06_arima_likelihood.ipynb #ee3989f5
+# %% ../../nbs/2_mining/06_arima_likelihood.ipynb #a9da3eae
+@compiled(error_model="numpy")
+def _row(t, w, v, state, phi, K, size, quiet):
+    "Row t of every column: its error, and the state after it. `quiet` is 1 where nothing is left in the state, `size` the largest error so far."
+    c, r = w.shape[1], len(phi)
+    for j in range(c):
+        if quiet[j] > 0.0 and w[t, j] == 0.0:
+            v[t, j] = 0.0
+            continue
+        expected = state[j, 0]
+        error = w[t, j] - expected
+        v[t, j] = error
+        for i in range(r - 1):
+            state[j, i] = state[j, i + 1] + phi[i] * expected + K[i] * error
+        state[j, r - 1] = phi[r - 1] * expected + K[r - 1] * error
+        quiet[j] = 0.0
+        if c > 1:
+            largest = 0.0
+            for i in range(r):
+                largest = max(largest, abs(state[j, i]))
+            size[j] = max(size[j], abs(error))
+            quiet[j] = 1.0 if largest <= 1e-18 * size[j] else 0.0
+
+# %% ../../nbs/2_mining/06_arima_likelihood.ipynb #f473165a
 @compiled(error_model="numpy")
 def whiten(both, first, w, v, f, state, gains):
     """One-step errors of each column of `w`, shape (n, c), into `v`; their variances, in units of the errors' variance, into `f`, shape (n + h,).
@@ -156,24 +179,7 @@ def whiten(both, first, w, v, f, state, gains):
         f[t] = now
         if t < n:
             total += np.log(now)
-            for j in range(c):
-                if quiet[j] > 0.0 and w[t, j] == 0.0:
-                    v[t, j] = 0.0
-                    continue
-                expected = state[j, 0]
-                error = w[t, j] - expected
-                v[t, j] = error
-                for i in range(r - 1):
-                    state[j, i] = state[j, i + 1] + phi[i] * expected + K[i] * error
-                state[j, r - 1] = phi[r - 1] * expected + K[r - 1] * error
-                if c > 1:
-                    largest = 0.0
-                    for i in range(r):
-                        largest = max(largest, abs(state[j, i]))
-                    size[j] = max(size[j], abs(error))
-                    quiet[j] = 1.0 if largest <= 1e-18 * size[j] else 0.0
-                else:
-                    quiet[j] = 0.0
+            _row(t, w, v, state, phi, K, size, quiet)
         else:
             for i in range(r):
                 gains[t - n, i] = K[i]
