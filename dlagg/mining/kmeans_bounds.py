@@ -77,7 +77,7 @@ def _two_nearest(cross, half, names, own, first, second, name):
             name[r] = centre if value < first[r] else name[r]
             first[r] = min(first[r], value)
 
-# %% ../../nbs/2_mining/04_kmeans_bounds.ipynb #0a6dd67a
+# %% ../../nbs/2_mining/04_kmeans_bounds.ipynb #1c967eae
 @_compiled
 def _move(X, w, i, k, sign, sums, mass, count):
     "Add row i to cluster k (sign 1), or take it out (-1)."
@@ -128,7 +128,7 @@ def _judge(X, weight, ids, lo, centers, names, name, first, second, square, erro
         changed += 1
     return changed
 
-
+# %% ../../nbs/2_mining/04_kmeans_bounds.ipynb #3b847150
 @_compiled
 def _settle(X, weight, ids, lo, centers, part, names, half, rest, origin, error, grow, labels, upper, lower, sums, mass, count):
     "Settle the listed rows by their distances to the centres `names`, whose positions less the origin are `part`; returns how many changed."

@@ -107,7 +107,33 @@ def _spherical(X, r, size, means, ridge):
 
 _SHAPES = {"full": _full, "tied": _tied, "diag": _diag, "spherical": _spherical}
 
-# %% ../../nbs/2_mining/04_kmeans_mixture.ipynb #711d9e0d
+# %% ../../nbs/2_mining/04_kmeans_mixture.ipynb #94986efc
+def _shaped(name, value, shape):
+    "`value` as a finite array of this shape, or None."
+    if value is None:
+        return None
+    value = check_array(value, dtype=np.float64, ensure_2d=False, allow_nd=True, order="C", input_name=name)
+    if value.shape != shape:
+        raise ValueError(f"{name} must have the shape {shape}; got {value.shape}")
+    return value
+
+
+def _roots(values):
+    if np.any(values <= 0):
+        raise np.linalg.LinAlgError
+    return np.sqrt(values)
+
+
+def _factors_of(precisions, kind):
+    "Factors P of given inverse covariances, inverse = P P^T."
+    if precisions is None:
+        return None
+    try:
+        return np.linalg.cholesky(precisions) if kind in ("full", "tied") else _roots(precisions)
+    except np.linalg.LinAlgError as error:
+        raise ValueError("precisions_init must be symmetric and positive definite") from error
+
+# %% ../../nbs/2_mining/04_kmeans_mixture.ipynb #431207c8
 class _MixtureChecks:
     "What `fit` was given, checked, and the start."
 
@@ -122,17 +148,12 @@ class _MixtureChecks:
 
     def _given(self, d):
         "The given parts of the start, checked: chances, means, precision factors, or None for each."
-        K, eye = self.n_components, np.eye(d)
+        K = self.n_components
         shapes = {"full": (K, d, d), "tied": (d, d), "diag": (K, d), "spherical": (K,)}
         chances = _shaped("weights_init", self.weights_init, (K,))
         if chances is not None and (np.any(chances < 0) or abs(chances.sum() - 1) > 1e-6):
             raise ValueError(f"weights_init must be 0 or more and add up to 1; their sum is {chances.sum():g}")
-        factors = _shaped("precisions_init", self.precisions_init, shapes[self.covariance_type])
-        if factors is not None:
-            try:
-                factors = np.linalg.cholesky(factors) if factors.ndim > 1 and factors.shape[-2:] == eye.shape and self.covariance_type in ("full", "tied") else _roots(factors)
-            except np.linalg.LinAlgError as error:
-                raise ValueError("precisions_init must be symmetric and positive definite") from error
+        factors = _factors_of(_shaped("precisions_init", self.precisions_init, shapes[self.covariance_type]), self.covariance_type)
         return chances, _shaped("means_init", self.means_init, (K, d)), factors
 
     def _memberships(self, X, weight, means, rng):
@@ -158,22 +179,6 @@ class _MixtureChecks:
         chances, means, covariances = m_step(X, r, self.covariance_type, self.reg_covar)
         found = chances, means, precision_factors(covariances, self.covariance_type, self.reg_covar) if given[2] is None else None
         return tuple(there if here is None else here for here, there in zip(given, found))
-
-
-def _shaped(name, value, shape):
-    "`value` as a finite array of this shape, or None."
-    if value is None:
-        return None
-    value = check_array(value, dtype=np.float64, ensure_2d=False, allow_nd=True, order="C", input_name=name)
-    if value.shape != shape:
-        raise ValueError(f"{name} must have the shape {shape}; got {value.shape}")
-    return value
-
-
-def _roots(values):
-    if np.any(values <= 0):
-        raise np.linalg.LinAlgError
-    return np.sqrt(values)
 
 # %% ../../nbs/2_mining/04_kmeans_mixture.ipynb #a51ef41e
 class _MixtureAnswers:
