@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['Solution', 'solve']
 
-# %% ../../nbs/2_mining/02_svm_smo.ipynb #52b23403
+# %% ../../nbs/2_mining/02_svm_smo.ipynb #9d4605d3
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..course.machine import compiled
-from .svm_kernels import GIVEN, INNER, in_spans, kernel_row, transposed
+from .svm_kernels import GIVEN, INNER, in_spans, kernel_row, scratch, transposed
 
-# %% ../../nbs/2_mining/02_svm_smo.ipynb #559c2836
+# %% ../../nbs/2_mining/02_svm_smo.ipynb #4b69d1e8
 _BLOCK, _TINY = 64, 1e-12
 
 
@@ -22,7 +22,7 @@ def _first(f, a, b, n, delta, row_i, row_j, tops, lows):
     "Take the last step into f, then find the row with the largest U: (place, U, smallest L)."
     tops[:], lows[:] = -np.inf, np.inf
     for at in range(0, n, _BLOCK):
-        m = min(_BLOCK, n - at)
+        m = _BLOCK if n - at > _BLOCK else n - at
         F, A, B, I, J = f[at:at + m], a[at:at + m], b[at:at + m], row_i[at:at + m], row_j[at:at + m]
         for t in range(m):
             F[t] -= delta * (I[t] - J[t])
@@ -32,13 +32,13 @@ def _first(f, a, b, n, delta, row_i, row_j, tops, lows):
             lows[t] = down if down < lows[t] else lows[t]
     lane, low = 0, lows[0]
     for t in range(_BLOCK):
-        lane, low = t if tops[t] > tops[lane] else lane, min(low, lows[t])
+        lane, low = t if tops[t] > tops[lane] else lane, lows[t] if lows[t] < low else low
     for place in range(lane, n, _BLOCK):
         if f[place] - a[place] == tops[lane]:
             return place, tops[lane], low
     return -1, -np.inf, low
 
-# %% ../../nbs/2_mining/02_svm_smo.ipynb #ee232446
+# %% ../../nbs/2_mining/02_svm_smo.ipynb #dc613e78
 @compiled(error_model="numpy", **INNER)
 def _won(top, f, b, own, other, row):
     "Twice what a pair can win: (U - L)^2 / eta."
@@ -52,7 +52,7 @@ def _second(f, b, n, top, own, diag, row_i, tops):
     "The partner with which i wins most, or -1."
     tops[:] = 0.0
     for at in range(0, n, _BLOCK):
-        m = min(_BLOCK, n - at)
+        m = _BLOCK if n - at > _BLOCK else n - at
         F, B, D, I = f[at:at + m], b[at:at + m], diag[at:at + m], row_i[at:at + m]
         for t in range(m):
             won = _won(top, F[t], B[t], own, D[t], I[t])
@@ -65,9 +65,9 @@ def _second(f, b, n, top, own, diag, row_i, tops):
             return place
     return -1
 
-# %% ../../nbs/2_mining/02_svm_smo.ipynb #4112f42e
+# %% ../../nbs/2_mining/02_svm_smo.ipynb #a1520271
 @compiled(**INNER)
-def _fetch(i, n, clock, constants, XT, gram, order, cache, slot_of, owner, filled, stamp):
+def _fetch(i, n, clock, constants, XT, gram, order, cache, slot_of, owner, filled, stamp, room):
     "The slot that holds the first n entries of row i, made if need be."
     s = slot_of[i]
     if s < 0:
@@ -84,11 +84,11 @@ def _fetch(i, n, clock, constants, XT, gram, order, cache, slot_of, owner, fille
             for t in range(filled[s], n):
                 cache[s, t] = gram[order[i], order[t]]
         else:
-            kernel_row(kind, gamma, coef0, degree, XT[:, i], XT, filled[s], n, cache[s])
+            kernel_row(kind, gamma, coef0, degree, XT[:, i], XT, filled[s], n, cache[s], room)
         filled[s] = n
     return s
 
-# %% ../../nbs/2_mining/02_svm_smo.ipynb #6a7a268e
+# %% ../../nbs/2_mining/02_svm_smo.ipynb #aa9123a1
 @compiled(**INNER)
 def _ends(t, beta, lo, hi, eps, a, b):
     "What stands against moving row t up, and down."
@@ -102,40 +102,41 @@ def _move(i, j, delta, beta, lo, hi, eps):
     end_i = 0.0 if eps > 0 and beta[i] < 0 else hi[i]
     end_j = 0.0 if eps > 0 and beta[j] > 0 else lo[j]
     room_i, room_j = end_i - beta[i], beta[j] - end_j
-    delta = min(delta, room_i, room_j)
+    delta = room_i if room_i < delta else delta
+    delta = room_j if room_j < delta else delta
     beta[i] = end_i if delta == room_i else beta[i] + delta
     beta[j] = end_j if delta == room_j else beta[j] - delta
     return delta
 
-# %% ../../nbs/2_mining/02_svm_smo.ipynb #92ce7f69
+# %% ../../nbs/2_mining/02_svm_smo.ipynb #6e02fffb
 @compiled
-def _steps(clock, n, most, tol, eps, constants, XT, gram, order, diag, f, a, b, beta, lo, hi, cache, slot_of, owner, filled, stamp):
+def _steps(clock, n, most, tol, eps, constants, XT, gram, order, diag, f, a, b, beta, lo, hi, cache, slot_of, owner, filled, stamp, room, tops, lows):
     "At most `most` steps on the first n rows: (steps, gap, largest U, smallest L, the clock)."
-    tops, lows, si, sj, delta = np.empty(_BLOCK), np.empty(_BLOCK), 0, 0, 0.0
+    si, sj, delta = 0, 0, 0.0
     for step in range(most + 1):
         i, top, low = _first(f, a, b, n, delta, cache[si], cache[sj], tops, lows)
         if top - low < tol or step == most:
             break
         clock += 1
-        si = _fetch(i, n, clock, constants, XT, gram, order, cache, slot_of, owner, filled, stamp)
+        si = _fetch(i, n, clock, constants, XT, gram, order, cache, slot_of, owner, filled, stamp, room)
         j = _second(f, b, n, top, diag[i], diag, cache[si], tops)
         if j < 0:
             break
         clock += 1
-        sj = _fetch(j, n, clock, constants, XT, gram, order, cache, slot_of, owner, filled, stamp)
-        curve = max(diag[i] + diag[j] - 2.0 * cache[si, j], _TINY)
+        sj = _fetch(j, n, clock, constants, XT, gram, order, cache, slot_of, owner, filled, stamp, room)
+        curve = diag[i] + diag[j] - 2.0 * cache[si, j]
+        curve = curve if curve > _TINY else _TINY
         delta = _move(i, j, (top - (f[j] - b[j])) / curve, beta, lo, hi, eps)
         _ends(i, beta, lo, hi, eps, a, b)
         _ends(j, beta, lo, hi, eps, a, b)
     return step, top - low, top, low, clock
 
-# %% ../../nbs/2_mining/02_svm_smo.ipynb #15897a2f
+# %% ../../nbs/2_mining/02_svm_smo.ipynb #02c8651c
 @compiled
-def _recount(start, stop, rows, constants, XT, gram, order, target, beta, f, cache, slot_of, filled):
+def _recount(start, stop, rows, constants, XT, gram, order, target, beta, f, cache, slot_of, filled, row, room):
     "f = target - K beta at start, ..., stop - 1; `rows` are those where beta is not 0."
     kind, gamma, coef0, degree = constants
     f[start:stop] = target[start:stop]
-    row = np.empty(len(f))
     for i in rows:
         if slot_of[i] >= 0 and filled[slot_of[i]] >= stop:
             f[start:stop] -= beta[i] * cache[slot_of[i], start:stop]
@@ -143,7 +144,7 @@ def _recount(start, stop, rows, constants, XT, gram, order, target, beta, f, cac
             for t in range(start, stop):
                 f[t] -= beta[i] * gram[order[i], order[t]]
         else:
-            kernel_row(kind, gamma, coef0, degree, XT[:, i], XT, start, stop, row)
+            kernel_row(kind, gamma, coef0, degree, XT[:, i], XT, start, stop, row, room)
             f[start:stop] -= beta[i] * row[start:stop]
 
 # %% ../../nbs/2_mining/02_svm_smo.ipynb #6bef989f
@@ -167,7 +168,7 @@ def _reorder(problem, n, new, left):
     used = np.flatnonzero(problem.slot_of >= 0)
     problem.owner[problem.slot_of[used]] = used
 
-# %% ../../nbs/2_mining/02_svm_smo.ipynb #1948e411
+# %% ../../nbs/2_mining/02_svm_smo.ipynb #e9bcceef
 class _Problem:
     "The arrays of one problem, in the order that shrinking has given them."
 
@@ -180,6 +181,7 @@ class _Problem:
         slots = max(2, min(n, int(cache_size * 2**20 / (8 * n))))
         self.cache, self.slot_of, self.owner = np.zeros((slots, n)), np.full(n, -1), np.full(slots, -1)
         self.filled, self.stamp = np.zeros(slots, np.int64), np.zeros(slots, np.int64)
+        self.room = scratch(), np.empty(_BLOCK), np.empty(_BLOCK)
         self.f, self.a, self.b = target.copy(), *_all_ends(beta, lo, hi, self.eps)
         if beta.any():
             self.recount(0)
@@ -187,14 +189,14 @@ class _Problem:
     def steps(self, n, most, tol):
         "At most `most` steps on the first n rows."
         *found, self.clock = _steps(self.clock, n, most, tol, self.eps, self.constants, self.XT, self.gram, self.order, self.diag, self.f, self.a, self.b, self.beta,
-                                    self.lo, self.hi, self.cache, self.slot_of, self.owner, self.filled, self.stamp)
+                                    self.lo, self.hi, self.cache, self.slot_of, self.owner, self.filled, self.stamp, *self.room)
         return found
 
     def recount(self, start):
         "Make f right from `start` on."
         rows, n = np.flatnonzero(self.beta), len(self.beta)
         in_spans(lambda lo, hi: _recount(start + lo, start + hi, rows, self.constants, self.XT, self.gram, self.order, self.target, self.beta, self.f,
-                                         self.cache, self.slot_of, self.filled), n - start, least=max(1, 200_000 // max(1, len(rows))))
+                                         self.cache, self.slot_of, self.filled, np.empty(n), scratch()), n - start, least=max(1, 200_000 // max(1, len(rows))))
 
     def shrink(self, n, top, low):
         "Move rows that cannot be chosen behind the others; how many are left of n."
