@@ -5,7 +5,8 @@ All modules are imported at once: they are small, and layers and optimizers are 
 from .attention_layers import SelfAttention
 from .autoencoder_model import Autoencoder, GaussianNoise
 from .autoencoder_variational import Sampling, VariationalAutoencoder
-from .backprop import check_network, gradient_sizes
+from .backprop import gradient_sizes
+from .backprop_check import check_network
 from .backprop_descent import GradientDescent
 from .backprop_fit import EarlyStopping, History, TrainingDiverged
 from .backprop_keras import from_keras, to_keras

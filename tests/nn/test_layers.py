@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from conftest import ROOT
 
 from dlagg.nn import (
-    Activation, BatchNormalization, Dense, Dropout, Flatten, GradientDescent, Layer, LayerNormalization, Network, Reshape, ShapeError, from_keras, to_keras,
+    Activation, BatchNormalization, Dense, Dropout, Flatten, GradientDescent, Layer, LayerNormalization, Network, Reshape, ShapeError, check_network, from_keras, to_keras,
 )
-from dlagg.nn.backprop import check_network, gradient_sizes
+from dlagg.nn.backprop import gradient_sizes
 from dlagg.nn.backprop_autograd import Value
 from dlagg.nn.backprop_contract import check_against_keras, check_gradients, check_habits
 from dlagg.nn.backprop_norm import normalised
