@@ -5,13 +5,12 @@
 # %% auto #0
 __all__ = ['PairVotes', 'SVC']
 
-# %% ../../nbs/2_mining/02_svm_classifier.ipynb #6f4a5e55
+# %% ../../nbs/2_mining/02_svm_classifier.ipynb #465c3074
 import os
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 
 import numpy as np
-from scipy.sparse import issparse
 from sklearn.base import ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_class_weight
