@@ -34,6 +34,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "kmeans_choose": ["choose_k", "silhouette_samples"],
         "kmeans_minibatch": ["MiniBatchKMeans"],
         "kmeans_mixture": ["GaussianMixture"],
+        "svm": ["plot_boundary"],
         "svm_classifier": ["SVC"],
         "svm_kernels": ["kernel_matrix"],
         "svm_model": ["SVR"],
