@@ -99,9 +99,9 @@ def exact_inertia(X, centers):
     return total
 
 
-def relatives(quick):
-    "Sparse rows, small batches, mixtures: seconds of ours and scikit-learn's from the same start."
-    n, found = 2000 if quick else 20_000, {}
+def relatives(n, turns):
+    "Sparse rows, small batches, mixtures: seconds of ours and scikit-learn's from the same start, one thread each."
+    found = {}
     words = random_array((n, 5000), density=0.005, rng=np.random.default_rng(0), format="csr")
     words.indices, words.indptr = words.indices.astype(np.int32), words.indptr.astype(np.int32)    # scikit-learn takes no others
     start = {"init": words[:20].toarray(), "n_init": 1, "max_iter": 10, "tol": 0}
@@ -113,9 +113,9 @@ def relatives(quick):
     found["Gaussian mixture, 5n x 16, 8 full components, 10 rounds"] = {"ours": GaussianMixture(8, **given), "scikit-learn": sklearn.mixture.GaussianMixture(8, **given)}, X
     result = {}
     for name, (models, table) in found.items():
-        with threadpool_limits(2):
-            seconds, _ = race({who: (lambda model=model, table=table: model.fit(table)) for who, model in models.items()}, 1 if quick else 5)
-        result[name] = {"n": n, "seconds": seconds, "ratio": ratios(seconds)}
+        with threadpool_limits(1):
+            seconds, _ = race({who: (lambda model=model, table=table: model.fit(table)) for who, model in models.items()}, turns)
+        result[name] = {"n": n, "threads": 1, "seconds": seconds, "ratio": ratios(seconds)}
     return result
 
 
@@ -143,7 +143,7 @@ def main():
         for threads in (1, 2):
             result["cases"].append(measure((max(500, n // 20) if args.quick else n, *rest), threads, 1 if args.quick else args.turns or turns))
             say(result["cases"][-1])
-    result["relatives"] = relatives(args.quick)
+    result["relatives"] = relatives(2000 if args.quick else 20_000, 1 if args.quick else args.turns or 5)
     for name, r in result["relatives"].items():
         print(f"{name}: " + ", ".join(f"{who} {s:.4f} s" for who, s in r["seconds"].items()) + f", ratio {r['ratio']['scikit-learn']:.2f}", flush=True)
     sizes = [2500, 10_000, 40_000] if args.quick else [25_000, 100_000, 400_000]

@@ -145,7 +145,15 @@ def _settle(X, weight, ids, lo, centers, part, names, half, rest, origin, error,
         changed += _judge(X, weight, some, lo, centers, names, name, first, second, square, error, rest, grow, labels, upper, lower, sums, mass, count)
     return changed
 
-# %% ../../nbs/2_mining/04_kmeans_bounds.ipynb #195dd747
+# %% ../../nbs/2_mining/04_kmeans_bounds.ipynb #1e065ac9
+def _frame(centers, farthest, kind):
+    "An origin, the centres as seen from there in a unit of length, the unit, and the number type (float32, or `kind`) that holds the products of rows as large as `farthest`."
+    origin = centers.mean(axis=0)
+    away = centers.astype(np.float64) - origin
+    unit = np.sqrt((away**2).sum(axis=1).max()) or 1.0
+    return origin, away / unit, unit, np.float32 if farthest + np.abs(origin).max() < 1e6 * unit else kind
+
+# %% ../../nbs/2_mining/04_kmeans_bounds.ipynb #eb978d09
 class _Bounds:
     "Labels, bounds and the clusters' sums, and how many distances each round computed."
 
@@ -159,7 +167,7 @@ class _Bounds:
         "Label all rows by `centers`, which moved by `moved` since the last round (None: the first). Returns how many labels changed."
         order = np.arange(len(centers)) if moved is None else np.argsort(-moved, kind="stable")
         speed = np.append(np.zeros(len(centers)) if moved is None else moved[order], -np.inf)    # none is left after all
-        origin, away, unit, kind = self._frame(centers)
+        origin, away, unit, kind = _frame(centers, self.largest, self.X.dtype)
         half = (away**2).sum(axis=1) / 2
         numbers = np.array([(centers.shape[1] + 8) * np.finfo(kind).eps, 2 * half.max(), unit]), 1 + (centers.shape[1] + 8) * np.finfo(centers.dtype).eps
         lists = [(away[order[:m]].astype(kind), order[:m].astype(np.int32), half[order[:m]].astype(kind), speed[m]) for m in self.sizes]
@@ -169,13 +177,6 @@ class _Bounds:
             total += np.sum(parts, axis=0)
         self.looked.append(sum(looked))
         return sum(changed)
-
-    def _frame(self, centers):
-        "An origin, the centres as seen from there in a unit of length, the unit, and the number type that is wide enough for the products."
-        origin = centers.mean(axis=0)
-        away = centers.astype(np.float64) - origin
-        unit = np.sqrt((away**2).sum(axis=1).max()) or 1.0
-        return origin, away / unit, unit, np.float32 if self.largest + np.abs(origin).max() < 1e6 * unit else self.X.dtype
 
     def _block(self, centers, moved, rest, lists, origin, error, grow, lo, hi):
         "One block of rows: what changed in the clusters' totals, in how many rows, after how many distances."
