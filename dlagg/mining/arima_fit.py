@@ -109,7 +109,7 @@ def _largest(a):
     "The largest absolute value of a short array: for a handful of numbers Python is faster than NumPy."
     return max(map(abs, a.tolist()), default=0.0)
 
-# %% ../../nbs/2_mining/06_arima_fit.ipynb #e980c9f7
+# %% ../../nbs/2_mining/06_arima_fit.ipynb #96f99bc1
 def search(w, sizes, m, warm=None, max_iter=200, exact=True):
     """The free numbers of the largest likelihood: `(x, value, steps, converged)`, the value being minus the log-likelihood per observation.
 
@@ -123,7 +123,7 @@ def search(w, sizes, m, warm=None, max_iter=200, exact=True):
     zero = np.zeros(k)
     if not exact:
         return bfgs(target, zero, max_iter=max_iter)
-    begin = [np.clip(bfgs(css, zero, tol=1e-3, max_iter=30)[0], -3.0, 3.0), zero] if k else [zero]
+    begin = [np.clip(bfgs(css, zero, tol=1e-3, max_iter=30)[0], -3.0, 3.0), zero] if k > 1 else [zero]
     return min((bfgs(target, x, max_iter=max_iter) for x in begin), key=lambda end: end[1])
 
 # %% ../../nbs/2_mining/06_arima_fit.ipynb #ef45cede

@@ -151,14 +151,14 @@ class _Searching(_Orders):
             warnings.warn(f"{self!r}: the search has not ended after {self.max_iter} steps; raise max_iter, or use fewer parameters", ConvergenceWarning, stacklevel=4)
         return coefficients(x, sizes)
 
-# %% ../../nbs/2_mining/06_arima_model.ipynb #c7959295
+# %% ../../nbs/2_mining/06_arima_model.ipynb #88b02f60
 class _Keeping(_Searching):
     "What a fit leaves behind."
 
     def _keep(self, fit, sizes, columns, w, m, names):
         "Set what a fit leaves behind."
-        k, self.nobs_ = len(names), len(w) - m
-        self.params_ = pd.Series(np.r_[fit.fixed[m:], fit.natural, fit.sigma2], names)
+        k, self.nobs_, labels = len(names), len(w) - m, pd.Index(names)
+        self.params_ = pd.Series(np.r_[fit.fixed[m:], fit.natural, fit.sigma2], labels)
         self.loglik_ = float(fit.loglik)
         self.aic_, self.bic_ = 2 * k - 2 * self.loglik_, k * log(self.nobs_) - 2 * self.loglik_
         self.aicc_ = self.aic_ + 2 * k * (k + 1) / (self.nobs_ - k - 1) if self.nobs_ > k + 1 else np.inf
@@ -166,7 +166,7 @@ class _Keeping(_Searching):
         if kind == "opg" and m:
             raise ValueError('cov_type="opg" needs every observation, because it adds up slopes of single ones; use cov_type="approx"')
         self.cov_params_ = inverse(opg(fit, sizes, w) if kind == "opg" else observed(fit, sizes, w, m))
-        self.bse_ = pd.Series(np.sqrt(np.diag(self.cov_params_)), names)
+        self.bse_ = pd.Series(np.sqrt(np.diag(self.cov_params_)), labels)
         filled = columns[:, -1].copy()
         gaps = np.flatnonzero(columns[:, :m].any(axis=1))
         filled[gaps] -= fit.fixed[:m]
@@ -181,7 +181,7 @@ class _Keeping(_Searching):
         e = np.r_[np.full(len(self.index_) - len(e), np.nan), e]
         e[self.missing_] = np.nan
         self.resid_ = self._dated(e)
-        self.fitted_values_ = self.filled_ - self.resid_
+        self.fitted_values_ = self._dated(self.filled_.to_numpy() - e)
 
 # %% ../../nbs/2_mining/06_arima_model.ipynb #a9301865
 class _Going(_Keeping):
