@@ -2560,6 +2560,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': 'dlagg', 'g
                                                                                         'dlagg/mining/kmeans_fast.py'),
                                           'dlagg.mining.kmeans_fast._blocks': ( '2_mining/kmeans_fast.html#_blocks',
                                                                                 'dlagg/mining/kmeans_fast.py'),
+                                          'dlagg.mining.kmeans_fast._columns': ( '2_mining/kmeans_fast.html#_columns',
+                                                                                 'dlagg/mining/kmeans_fast.py'),
                                           'dlagg.mining.kmeans_fast._distances': ( '2_mining/kmeans_fast.html#_distances',
                                                                                    'dlagg/mining/kmeans_fast.py'),
                                           'dlagg.mining.kmeans_fast._fill_tile': ( '2_mining/kmeans_fast.html#_fill_tile',
