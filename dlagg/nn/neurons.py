@@ -62,7 +62,7 @@ def _yes(answers):
         raise ValueError(f"predict must give one probability a row, shape (n,) or (n, 1), or two, (n, 2); got {answers.shape}")
     return answers
 
-# %% ../../nbs/3_nn/01_neurons.ipynb #67e79562
+# %% ../../nbs/3_nn/01_neurons.ipynb #0978939a
 def plot_surface(predict, X, y, ax=None, title="Where the model says yes", names=("first column", "second column")):
     """The answers of a model with two inputs, everywhere, with the rows on top.
 
@@ -91,12 +91,12 @@ def plot_surface(predict, X, y, ax=None, title="Where the model says yes", names
     ax = ax or plt.subplots(figsize=(5, 3.4))[1]
     rows, extent = _grid(X)
     answers = _yes(predict(rows)).reshape(160, 160)
-    shades = LinearSegmentedColormap.from_list("no to yes", [to_rgba(PALETTE[0], 0.55), to_rgba(PALETTE[0], 0), to_rgba(PALETTE[1], 0), to_rgba(PALETTE[1], 0.55)], N=20)
+    shades = LinearSegmentedColormap.from_list("no to yes", [to_rgba(PALETTE[0], 0.4), to_rgba(PALETTE[0], 0), to_rgba(PALETTE[1], 0), to_rgba(PALETTE[1], 0.4)], N=20)
     ax.imshow(answers, extent=extent, origin="lower", aspect="auto", cmap=shades, vmin=0, vmax=1, interpolation="nearest")
     if answers.min() < 0.5 < answers.max():
         ax.contour(answers, [0.5], extent=extent, colors=GREY, linewidths=1.5)
     for value, color, marker in ((0, PALETTE[0], "o"), (1, PALETTE[1], "^")):
-        ax.scatter(*X[y == value].T, s=16, color=color, marker=marker, linewidth=0)
+        ax.scatter(*X[y == value].T, s=18, facecolor=color, edgecolor=GREY, marker=marker, linewidth=0.4)
     ax.set(title=title, xlabel=names[0], ylabel=names[1])
     ax.grid(False)
     return ax
