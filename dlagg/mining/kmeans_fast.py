@@ -136,12 +136,17 @@ def _pad(centers):
     "Centres with zero columns up to a multiple of four."
     return np.ascontiguousarray(np.pad(centers, ((0, 0), (0, -centers.shape[1] % 4))))
 
-# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #fb25653a
+# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #9fb3dcef
 def _blocks(n, k, d):
     "Borders of the blocks of rows: at most 32, none small."
     pieces = max(1, min(32, n // (4 * k), n * (k * d + 64) // 4_000_000))
     edges = np.linspace(0, n, pieces + 1).astype(int)
     return list(zip(edges[:-1], edges[1:]))
+
+
+def _columns(X):
+    "Columns of a row that cost work: all, or as many as hold a value."
+    return X.nnz // X.shape[0] if issparse(X) else X.shape[1]
 
 
 def _threads():
@@ -209,7 +214,7 @@ def row_distances(X, centers, labels, lo, hi):
     """Squared distances of rows lo to hi of X (dense or CSR) to the centres that their labels name: shape (hi - lo,)."""
     return own_distances(X, centers, labels, lo, hi) if issparse(X) else ((X[lo:hi] - centers[labels[lo:hi]]) ** 2).sum(axis=1)
 
-# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #1dc769cc
+# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #e8109904
 def nearest(X, centers):
     """Number of the nearest centre of each row.
 
@@ -225,7 +230,7 @@ def nearest(X, centers):
     """
     n = X.shape[0]
     labels = np.full(n, -1, np.int32)
-    with _Team(n, *centers.shape) as team:
+    with _Team(n, len(centers), _columns(X)) as team:
         _label(X, np.ones(n, X.dtype), centers, labels, team)
     return labels
 
@@ -237,7 +242,7 @@ def _label(X, weight, centers, labels, team):
 
 def group_totals(X, weight, centers, labels):
     """Assign every row to the nearest centre (`labels` is changed in place); returns the groups' weighted sums (k, d) and weights (k,), in float64."""
-    with _Team(X.shape[0], *centers.shape) as team:
+    with _Team(X.shape[0], len(centers), _columns(X)) as team:
         return _totals(X, weight, centers, labels, team)[:2]
 
 
@@ -248,10 +253,10 @@ def inertia(X, weight, centers, labels):
             return weight[lo:hi] @ own_distances(X, centers, labels, lo, hi)
         return _inertia_block(X, weight, centers, labels, lo, hi)
 
-    with _Team(X.shape[0], *centers.shape) as team:
+    with _Team(X.shape[0], len(centers), _columns(X)) as team:
         return float(sum(team.map(work)))
 
-# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #bfcc2479
+# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #3f1520c7
 def lloyd(X, weight, centers, max_iter=300, tol=0.0):
     """Lloyd's algorithm from given centres (Lloyd 1982).
 
@@ -275,7 +280,7 @@ def lloyd(X, weight, centers, max_iter=300, tol=0.0):
         Rounds made, the last one included.
     """
     labels = np.full(X.shape[0], -1, np.int32)
-    with _Team(X.shape[0], *centers.shape) as team:
+    with _Team(X.shape[0], len(centers), _columns(X)) as team:
         for n_iter in range(1, max_iter + 1):
             old = centers
             centers, changed = _step(X, weight, old, labels, team)
@@ -311,7 +316,7 @@ def _shrink(X, weight, ids, closest, team):
     totals = team.map(lambda lo, hi: shrink(X, weight, candidates, closest, out, lo, hi))
     return out, np.sum(totals, axis=0)
 
-# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #656f2a84
+# %% ../../nbs/2_mining/04_kmeans_fast.ipynb #34520143
 def plusplus(X, weight, k, random_state, trials=None):
     """Numbers of the rows that greedy k-means++ chooses as the first centres (Arthur and Vassilvitskii 2007).
 
@@ -332,7 +337,7 @@ def plusplus(X, weight, k, random_state, trials=None):
     trials = trials or 2 + int(np.log(k))
     n, ids = X.shape[0], np.empty(k, int)
     ids[0] = random_state.choice(n, p=weight / weight.sum())
-    with _Team(n, trials, X.shape[1]) as team:
+    with _Team(n, trials, _columns(X)) as team:
         closest, total = _shrink(X, weight, ids[:1], np.full(n, np.inf, X.dtype), team)
         closest, total = closest[0], total[0]
         for c in range(1, k):
