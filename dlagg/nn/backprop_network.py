@@ -182,7 +182,7 @@ class Trained(Compiled):
                 totals[name] += float(np.mean(metric(targets, out))) * len(rows)
         return {name: total / len(x) for name, total in totals.items()}
 
-# %% ../../nbs/3_nn/02_backprop_network.ipynb #d899c831
+# %% ../../nbs/3_nn/02_backprop_network.ipynb #39367f79
 class Network(Trained):
     """Layers, one after the other, that learn by gradient descent: Keras' `Sequential`, in NumPy.
 
@@ -240,7 +240,7 @@ class Network(Trained):
         try:
             with np.load(path, allow_pickle=False) as held:
                 return _built(cls, json.loads(str(held["head"])), held)
-        except (AttributeError, EOFError, IndexError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        except (AttributeError, EOFError, IndexError, KeyError, MemoryError, TypeError, ValueError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path} is not a saved network, or it is damaged: {error!r}") from error
 
 # %% ../../nbs/3_nn/02_backprop_network.ipynb #bfcab406

@@ -208,6 +208,7 @@ def rewritten(path, change):
     lambda head: head["layers"][0]["config"].update(units="many"),
     lambda head: head["layers"][0]["config"].update(command="rm"),
     lambda head: head.update(input_shape=[5]),
+    lambda head: head.update(input_shape=[10**13]),
     lambda head: head.update(dtype="object"),
     lambda head: head["loss"].__setitem__(0, "Pickle"),
     lambda head: head["optimizer"].__setitem__(0, "Layer"),
@@ -215,7 +216,7 @@ def rewritten(path, change):
     lambda head: {"weight.0": None},
     lambda head: {"head": np.array("no JSON")},
     lambda head: {"head": np.array("[]")},
-], ids=range(14))
+], ids=range(15))
 def test_a_file_that_was_tampered_with_is_refused(saved, change):
     _, path, _, _ = saved
     rewritten(path, change)
