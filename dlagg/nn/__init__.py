@@ -13,7 +13,9 @@ from .backprop_keras import from_keras, to_keras
 from .backprop_layers import Activation, Dense, Dropout, Flatten, Layer, Reshape, ShapeError
 from .backprop_network import Network
 from .backprop_norm import BatchNormalization, LayerNormalization
+from .convolution import convolve2d, correlate2d
 from .convolution_layers import Conv2D, Conv2DTranspose
+from .convolution_look import feature_maps, plot_channels, saliency
 from .convolution_pooling import AveragePooling2D, GlobalAveragePooling2D, MaxPooling2D, UpSampling2D
 from .neurons import plot_surface
 from .neurons_losses import BinaryCrossentropy, CategoricalCrossentropy, Huber, MeanAbsoluteError, MeanSquaredError, SparseCategoricalCrossentropy
@@ -27,5 +29,6 @@ __all__ = [
     "SGD", "Activation", "Adam", "AdamW", "Autoencoder", "AveragePooling2D", "BatchNormalization", "Bidirectional", "BinaryCrossentropy", "CategoricalCrossentropy", "Conv2D", "Conv2DTranspose", "Dense",
     "Dropout", "EarlyStopping", "Flatten", "GRU", "GaussianNoise", "GlobalAveragePooling2D", "GradientDescent", "History", "Huber", "LSTM", "Layer", "LayerNormalization", "Masking", "MaxPooling2D",
     "MeanAbsoluteError", "MeanSquaredError", "Network", "RMSprop", "RepeatVector", "Reshape", "Sampling", "SelfAttention", "ShapeError", "SimpleRNN", "SparseCategoricalCrossentropy", "TrainingDiverged",
-    "UpSampling2D", "VariationalAutoencoder", "check_network", "converged", "cosine_decay", "descend", "exponential_decay", "from_keras", "gradient_sizes", "lbfgs", "plot_surface", "step_decay", "to_keras",
+    "UpSampling2D", "VariationalAutoencoder", "check_network", "converged", "convolve2d", "correlate2d", "cosine_decay", "descend", "exponential_decay", "feature_maps", "from_keras", "gradient_sizes",
+    "lbfgs", "plot_channels", "plot_surface", "saliency", "step_decay", "to_keras",
 ]
