@@ -24,7 +24,7 @@ def two_step(beta, i, j, gain, eta, y, C):
     beta[j] -= delta
     return beta, delta
 
-# %% ../../nbs/2_mining/02_svm.ipynb #923e74e2
+# %% ../../nbs/2_mining/02_svm.ipynb #674eece8
 def smo_steps(K, y, C=1.0, tol=1e-3):
     """Yield `(beta, b, gap)` of each round of SMO, for a kernel matrix K (n, n) and signs y (n,): equations (6) to (10).
 
@@ -35,7 +35,7 @@ def smo_steps(K, y, C=1.0, tol=1e-3):
     while True:
         up, down = may_move(beta, y, C)
         i, j = np.where(up, F, -np.inf).argmax(), np.where(down, F, np.inf).argmin()
-        yield beta, (F[i] + F[j]) / 2, F[i] - F[j]
+        yield beta, (F[i] + F[j]) / 2, F[i] - F[j]    # b: half-way between the two that disagree most
         if F[i] - F[j] < tol:                                                             # (7)
             return
         beta, delta = two_step(beta, i, j, F[i] - F[j], K[i, i] + K[j, j] - 2 * K[i, j], y, C)   # (10)
@@ -48,7 +48,8 @@ def dual_and_primal(K, y, beta, b, C):
     square = beta @ scores
     return np.abs(beta).sum() - square / 2, square / 2 + C * np.maximum(0, 1 - y * (scores + b)).sum()
 
-# %% ../../nbs/2_mining/02_svm.ipynb #60d39edc
+# %% ../../nbs/2_mining/02_svm.ipynb #f6f5eadd
+#| code-fold: true
 def plot_boundary(model, X, y, ax=None, names=("first column", "second column")):
     """Draw the rows of a table with two columns, and the border of a fitted classifier of two classes with the scores -1 and 1 dashed; support vectors are ringed.
 
