@@ -22,7 +22,7 @@ def entropy(counts):
     p = counts / np.maximum(counts.sum(axis=-1, keepdims=True), 1e-300)
     return -(p * np.log2(np.where(p > 0, p, 1))).sum(axis=-1)
 
-# %% ../../nbs/2_mining/03_tree.ipynb #35afdb66
+# %% ../../nbs/2_mining/03_tree.ipynb #2100ffce
 def best_split(X, y, impurity=gini):
     """The best question: `(gain, column, threshold)` by equation (3), or None where all rows are alike.
 
@@ -34,10 +34,10 @@ def best_split(X, y, impurity=gini):
     impurity : callable, default gini
         Of counts, over the last axis.
     """
-    best, eye = None, np.eye(y.max() + 1)
+    best, eye = None, np.eye(y.max() + 1)    # row c of eye: a 1 for class c
     for j in range(X.shape[1]):
         order = np.argsort(X[:, j], kind="stable")
-        values, left = X[order, j], eye[y[order]].cumsum(axis=0)
+        values, left = X[order, j], eye[y[order]].cumsum(axis=0)            # counts of the classes up to each row
         total, cuts = left[-1], np.flatnonzero(values[1:] > values[:-1])    # cut after these rows
         if len(cuts):
             n_left = cuts + 1
