@@ -3,6 +3,7 @@
 All modules are imported at once: they are small, and layers and optimizers are found by name in files.
 """
 from .attention_layers import SelfAttention
+from .autoencoder import decoded_grid, latent_map, principal_angles
 from .autoencoder_model import Autoencoder, GaussianNoise
 from .autoencoder_variational import Sampling, VariationalAutoencoder
 from .backprop import gradient_sizes
@@ -21,14 +22,15 @@ from .neurons import plot_surface
 from .neurons_losses import BinaryCrossentropy, CategoricalCrossentropy, Huber, MeanAbsoluteError, MeanSquaredError, SparseCategoricalCrossentropy
 from .optimizers import converged, descend, lbfgs
 from .optimizers_kinds import SGD, Adam, AdamW, RMSprop, cosine_decay, exponential_decay, step_decay
+from .recurrent import gradient_lengths, windows_of
 from .recurrent_base import SimpleRNN
 from .recurrent_gates import GRU, LSTM
 from .recurrent_masks import Bidirectional, Masking, RepeatVector
 
 __all__ = [
-    "SGD", "Activation", "Adam", "AdamW", "Autoencoder", "AveragePooling2D", "BatchNormalization", "Bidirectional", "BinaryCrossentropy", "CategoricalCrossentropy", "Conv2D", "Conv2DTranspose", "Dense",
+    "Activation", "Adam", "AdamW", "Autoencoder", "AveragePooling2D", "BatchNormalization", "Bidirectional", "BinaryCrossentropy", "CategoricalCrossentropy", "Conv2D", "Conv2DTranspose", "Dense",
     "Dropout", "EarlyStopping", "Flatten", "GRU", "GaussianNoise", "GlobalAveragePooling2D", "GradientDescent", "History", "Huber", "LSTM", "Layer", "LayerNormalization", "Masking", "MaxPooling2D",
-    "MeanAbsoluteError", "MeanSquaredError", "Network", "RMSprop", "RepeatVector", "Reshape", "Sampling", "SelfAttention", "ShapeError", "SimpleRNN", "SparseCategoricalCrossentropy", "TrainingDiverged",
-    "UpSampling2D", "VariationalAutoencoder", "check_network", "converged", "convolve2d", "correlate2d", "cosine_decay", "descend", "exponential_decay", "feature_maps", "from_keras", "gradient_sizes",
-    "lbfgs", "plot_channels", "plot_surface", "saliency", "step_decay", "to_keras",
+    "MeanAbsoluteError", "MeanSquaredError", "Network", "RMSprop", "RepeatVector", "Reshape", "SGD", "Sampling", "SelfAttention", "ShapeError", "SimpleRNN", "SparseCategoricalCrossentropy",
+    "TrainingDiverged", "UpSampling2D", "VariationalAutoencoder", "check_network", "converged", "convolve2d", "correlate2d", "cosine_decay", "decoded_grid", "descend", "exponential_decay",
+    "feature_maps", "from_keras", "gradient_lengths", "gradient_sizes", "latent_map", "lbfgs", "plot_channels", "plot_surface", "principal_angles", "saliency", "step_decay", "to_keras", "windows_of",
 ]
