@@ -8,7 +8,8 @@ __all__ = ['gradient_sizes']
 # %% ../../nbs/3_nn/02_backprop.ipynb #b0c6c63a
 import numpy as np
 
-# %% ../../nbs/3_nn/02_backprop.ipynb #0a08fae7
+# %% ../../nbs/3_nn/02_backprop.ipynb #67122fd3
+#| code-fold: true
 def gradient_sizes(network, x, y):
     """How much of the error reaches each layer.
 

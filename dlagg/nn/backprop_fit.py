@@ -127,13 +127,13 @@ class EarlyStopping:
         if self.weights is not None:
             network.set_weights(self.weights)
 
-# %% ../../nbs/3_nn/02_backprop_fit.ipynb #75d1edcd
+# %% ../../nbs/3_nn/02_backprop_fit.ipynb #f2a4fee9
 class TrainingDiverged(ArithmeticError):
     """The loss became NaN or infinite; the message names the first layer that produced it."""
 
 
 def first_bad_layer(chain, x):
-    """A sentence about the first layer whose weights or outputs are not finite, for this batch."""
+    """A sentence about the first layer whose weights or outputs are not finite, for this batch; about the last one where all are."""
     with np.errstate(all="ignore"):
         for layer in chain.layers:
             for name, value in layer.params.items():
@@ -142,7 +142,7 @@ def first_bad_layer(chain, x):
             largest, x = np.abs(x).max(initial=0), layer.forward(x)
             if not np.isfinite(x).all():
                 return f"{layer.name} ({type(layer).__name__}) made the first outputs that are not finite, from inputs as large as {largest:.3g}"
-    return "all layers' outputs are finite; the loss itself overflowed"
+    return f"all layers' outputs are finite, but the loss itself overflowed: the outputs of the last layer, {layer.name} ({type(layer).__name__}), are as large as {np.abs(x).max(initial=0):.3g}"
 
 
 def diverged(chain, x, epoch, batch, value, rate):

@@ -44,7 +44,8 @@ def neuron_gradient(X, y, w, b):
     error = expit(z) - y
     return float((np.logaddexp(0, z) - y * z).mean()), X.T @ error / len(y), float(error.mean())
 
-# %% ../../nbs/3_nn/01_neurons.ipynb #df47ddec
+# %% ../../nbs/3_nn/01_neurons.ipynb #2b8fde82
+#| code-fold: true
 def _grid(X, n=160):
     "Points that cover the rows with a margin, shape (n * n, 2), and their extent."
     low, high = X.min(axis=0), X.max(axis=0)
@@ -62,7 +63,8 @@ def _yes(answers):
         raise ValueError(f"predict must give one probability a row, shape (n,) or (n, 1), or two, (n, 2); got {answers.shape}")
     return answers
 
-# %% ../../nbs/3_nn/01_neurons.ipynb #0978939a
+# %% ../../nbs/3_nn/01_neurons.ipynb #23ef08c4
+#| code-fold: true
 def plot_surface(predict, X, y, ax=None, title="Where the model says yes", names=("first column", "second column")):
     """The answers of a model with two inputs, everywhere, with the rows on top.
 

@@ -48,12 +48,13 @@ def steps_until(path, gradient, tol=1e-3):
     first = gradient(path[0])
     return next((i for i, theta in enumerate(path) if converged(gradient(theta), first, tol)), None)
 
-# %% ../../nbs/3_nn/03_optimizers.ipynb #4abe2a06
+# %% ../../nbs/3_nn/03_optimizers.ipynb #e5c993a8
+#| code-fold: true
 def lbfgs(network, x, y, max_iter=200, tol=1e-6):
     """Train a compiled network on all rows at once by L-BFGS; returns SciPy's result.
 
-    Curvature is learnt from the last few gradients (Liu and Nocedal 1989), and each step's length is searched: no rate to choose. For small tables and exact answers; the loss must have no
-    noise, so it is taken without dropout's draws being repeated: leave Dropout out.
+    Curvature is learnt from the last few gradients (Liu and Nocedal 1989), and each step's length is searched: no rate to choose. For small tables and exact answers. The search needs a
+    loss without noise: leave Dropout out.
 
     Parameters
     ----------
