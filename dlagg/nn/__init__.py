@@ -2,6 +2,7 @@
 
 All modules are imported at once: they are small, and layers and optimizers are found by name in files.
 """
+from .attention import QueryPooling, plot_attention
 from .attention_layers import SelfAttention
 from .autoencoder import decoded_grid, latent_map, principal_angles
 from .autoencoder_model import Autoencoder, GaussianNoise
@@ -30,7 +31,8 @@ from .recurrent_masks import Bidirectional, Masking, RepeatVector
 __all__ = [
     "Activation", "Adam", "AdamW", "Autoencoder", "AveragePooling2D", "BatchNormalization", "Bidirectional", "BinaryCrossentropy", "CategoricalCrossentropy", "Conv2D", "Conv2DTranspose", "Dense",
     "Dropout", "EarlyStopping", "Flatten", "GRU", "GaussianNoise", "GlobalAveragePooling2D", "GradientDescent", "History", "Huber", "LSTM", "Layer", "LayerNormalization", "Masking", "MaxPooling2D",
-    "MeanAbsoluteError", "MeanSquaredError", "Network", "RMSprop", "RepeatVector", "Reshape", "SGD", "Sampling", "SelfAttention", "ShapeError", "SimpleRNN", "SparseCategoricalCrossentropy",
-    "TrainingDiverged", "UpSampling2D", "VariationalAutoencoder", "check_network", "converged", "convolve2d", "correlate2d", "cosine_decay", "decoded_grid", "descend", "exponential_decay",
-    "feature_maps", "from_keras", "gradient_lengths", "gradient_sizes", "latent_map", "lbfgs", "plot_channels", "plot_surface", "principal_angles", "saliency", "step_decay", "to_keras", "windows_of",
+    "MeanAbsoluteError", "MeanSquaredError", "Network", "QueryPooling", "RMSprop", "RepeatVector", "Reshape", "SGD", "Sampling", "SelfAttention", "ShapeError", "SimpleRNN",
+    "SparseCategoricalCrossentropy", "TrainingDiverged", "UpSampling2D", "VariationalAutoencoder", "check_network", "converged", "convolve2d", "correlate2d", "cosine_decay", "decoded_grid", "descend",
+    "exponential_decay", "feature_maps", "from_keras", "gradient_lengths", "gradient_sizes", "latent_map", "lbfgs", "plot_attention", "plot_channels", "plot_surface", "principal_angles", "saliency",
+    "step_decay", "to_keras", "windows_of",
 ]
