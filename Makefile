@@ -31,8 +31,8 @@ run: $(READY)  ## Analyse the bundled shop; writes dlagg-report/report.html
 	$(BIN)/dlagg run $(RUN)
 
 test: $(READY)  ## Run every test: the notebooks' cells, then tests/
-	$(BIN)/nbdev_test --n_workers 2 --timing
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(TEST)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --timing
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(TEST)
 
 torch: $(TORCH)/.ready  ## Make .venv-torch (about 1 GB): PyTorch, so that the tests also run on that backend
 
