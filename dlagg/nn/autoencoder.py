@@ -34,7 +34,7 @@ def principal_angles(directions, x):
     principal = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)[2][:len(directions)]
     return np.degrees(subspace_angles(np.asarray(directions, float).T, np.asarray(principal, float).T))
 
-# %% ../../nbs/3_nn/06_autoencoder.ipynb #4a61af88
+# %% ../../nbs/3_nn/06_autoencoder.ipynb #cf23e55d
 def latent_map(model, x, labels, ax=None):
     """Draw rows at the first two numbers of their codes, each as its label; returns the axes.
 
@@ -61,7 +61,7 @@ def latent_map(model, x, labels, ax=None):
     return ax
 
 
-def decoded_grid(model, across, up, many=14, shape=None):
+def decoded_grid(model, across, up, many=10, shape=None, gap=1):
     """What the decoder draws at the places of a grid, as one large picture for `imshow(..., extent=(*across, *up))`.
 
     Parameters
@@ -70,14 +70,22 @@ def decoded_grid(model, across, up, many=14, shape=None):
         With codes of 2 numbers.
     across, up : (lowest, highest)
         Bounds of the first and of the second code number.
-    many : int, default 14
+    many : int, default 10
         Images a side.
     shape : (height, width), default: a square
         Of one image.
+    gap : int, default 1
+        Empty pixels below and to the right of each image.
+
+    Returns
+    -------
+    ndarray (many * (height + gap), many * (width + gap))
+        The top row has the largest second number.
     """
     u, v = (np.linspace(*ends, many + 1)[:-1] + (ends[1] - ends[0]) / many / 2 for ends in (across, up))    # the middles of the cells
     places = np.stack(np.meshgrid(u, v[::-1]), axis=-1).reshape(-1, 2)
     images = model.decode(places)
     side = int(np.sqrt(images[0].size))
     height, width = (side, side) if shape is None else shape
-    return images.reshape(many, many, height, width).swapaxes(1, 2).reshape(many * height, many * width)
+    images = np.pad(images.reshape(many, many, height, width), [(0, 0), (0, 0), (0, gap), (0, gap)])
+    return images.swapaxes(1, 2).reshape(many * (height + gap), many * (width + gap))

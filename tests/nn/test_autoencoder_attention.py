@@ -143,7 +143,7 @@ def test_the_pictures():
     ax = latent_map(model, x, np.repeat([0, 1, 2], 20))
     assert len(ax.collections) == 3 and sum(len(c.get_offsets()) for c in ax.collections) == 60
     grid = decoded_grid(model, (-1, 1), (-2, 2), many=2, shape=(1, 5))
-    assert grid.shape == (2, 10) and np.allclose(grid[0, :5], model.decode(np.array([[-0.5, 1.0]]))[0], atol=1e-6)    # the top row has the largest second number
+    assert grid.shape == (4, 12) and np.allclose(grid[0, :5], model.decode(np.array([[-0.5, 1.0]]))[0], atol=1e-6)    # the top row has the largest second number
     ax = plot_attention(np.eye(3), queries=["a", "b", "c"])
     assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b", "c"]
     plt.close("all")
