@@ -11,7 +11,15 @@ import numpy as np
 from .neurons_activations import activation as bend
 from .recurrent_base import Backward
 
-# %% ../../nbs/3_nn/05_recurrent_gates.ipynb #02bb7c64
+# %% ../../nbs/3_nn/05_recurrent_gates.ipynb #88f1d1d9
+def _quick_sigmoid(z):
+    half = z.dtype.type(0.5)
+    a = np.tanh(z * half)
+    a += 1
+    a *= half
+    return a
+
+
 class _Gated(Backward):
     "A recurrent layer with a second activation, for its gates."
 
@@ -19,6 +27,8 @@ class _Gated(Backward):
                  kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal", name=None):
         super().__init__(units, activation, use_bias, return_sequences, go_backwards, kernel_initializer, recurrent_initializer, name)
         self._gate = bend(recurrent_activation)
+        if self._gate.name == "sigmoid":
+            self._gate = self._gate._replace(forward=_quick_sigmoid)
         self.recurrent_activation = self._gate.name
 
     def get_config(self):
@@ -37,8 +47,8 @@ class LSTM(_Gated):
     def _step(self, z, state):
         u, (h, c) = self.units, state
         z = z + h @ self.params["recurrent_kernel"]
-        a = np.empty_like(z)
-        a[:, :2 * u], a[:, 2 * u:3 * u], a[:, 3 * u:] = self._gate.forward(z[:, :2 * u]), self._bend.forward(z[:, 2 * u:3 * u]), self._gate.forward(z[:, 3 * u:])
+        a = self._gate.forward(z)    # all four at once: the third quarter is written over
+        a[:, 2 * u:3 * u] = self._bend.forward(z[:, 2 * u:3 * u])
         c = a[:, u:2 * u] * c + a[:, :u] * a[:, 2 * u:3 * u]
         bent = self._bend.forward(c)
         return (a[:, 3 * u:] * bent, c), (z, a, c, bent)
