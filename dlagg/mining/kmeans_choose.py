@@ -148,7 +148,7 @@ def choose_k(X, sizes=range(1, 11), *, n_init=5, references=20, silhouette_rows=
     Returns
     -------
     Choice
-        `.table`: a DataFrame by K with J, silhouette (NaN for one group), gap and gap_error; `.best`: what each rule would choose (None where it has too little to go by); `.plot()`.
+        `.table`: a DataFrame by K with J, silhouette (NaN for one group), gap and gap_error; `.best`: what each rule would choose (None where it has too little to go by); and a method plot, which draws them.
 
     References
     ----------
