@@ -6,7 +6,7 @@
 __all__ = ['PIECE', 'check_image', 'fitted_frame', 'check_padding', 'in_pieces', 'correlate', 'correlate_back', 'Conv2D',
            'Conv2DTranspose']
 
-# %% ../../nbs/3_nn/04_convolution_layers.ipynb #3603627e
+# %% ../../nbs/3_nn/04_convolution_layers.ipynb #77296744
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 
 from ..course.machine import one_blas_thread
-from .backprop_layers import Layer, wrong_shape
+from .backprop_layers import Bent, wrong_shape
 from .backprop_start import initializer
 from .convolution_windows import col2im, frame, im2col, pad, pair
 from .neurons_activations import activation as bend
@@ -91,8 +91,8 @@ def correlate_back(x, kernel, dz, frame, shape, owes_input=True):
         return im2col(x[rows], frame).T @ part
     return sum(in_pieces(work, x, frame), np.zeros_like(weights)).reshape(kernel.shape), dx
 
-# %% ../../nbs/3_nn/04_convolution_layers.ipynb #67547e04
-class _Convolution(Layer):
+# %% ../../nbs/3_nn/04_convolution_layers.ipynb #7866e88a
+class _Convolution(Bent):
     "Arguments and activation of a convolution; a subclass says what its sums are."
 
     def __init__(self, filters, kernel_size, strides=(1, 1), padding="valid", dilation_rate=(1, 1), activation=None, use_bias=True, kernel_initializer="glorot_uniform", name=None):
@@ -109,14 +109,7 @@ class _Convolution(Layer):
     def forward(self, x, training=False):
         if x.ndim != 4 or x.shape[-1] != self._channels:
             raise wrong_shape(self, x.shape[1:], f"its kernels are for images (height, width, {self._channels})")
-        self._z = self._sums(x)
-        if self.use_bias:
-            self._z += self.params["bias"]
-        self._a = self._bend.forward(self._z)
-        return self._a
-
-    def backward(self, dy):
-        return self.backward_sums(self._bend.backward(self._z, self._a, dy))
+        return super().forward(x, training)
 
     def get_config(self):
         names = ("filters", "kernel_size", "strides", "padding", "dilation_rate", "activation", "use_bias", "kernel_initializer")

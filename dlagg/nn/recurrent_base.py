@@ -15,8 +15,8 @@ from .backprop_layers import Layer, wrong_shape
 from .backprop_start import initializer
 from .neurons_activations import activation as bend
 
-# %% ../../nbs/3_nn/05_recurrent_base.ipynb #53d7d9f1
-class Recurrent(Layer):
+# %% ../../nbs/3_nn/05_recurrent_base.ipynb #dc9d8209
+class Recurrent(Layer, abstract=True):
     """The loop over steps. A subclass says how many `gates` and `states` it has, and writes `_step` and `_step_back`.
 
     Parameters
@@ -65,11 +65,11 @@ class Recurrent(Layer):
         names = ("units", "activation", "use_bias", "return_sequences", "go_backwards", "kernel_initializer", "recurrent_initializer")
         return {name: getattr(self, name) for name in names}
 
-# %% ../../nbs/3_nn/05_recurrent_base.ipynb #37bf31b2
+# %% ../../nbs/3_nn/05_recurrent_base.ipynb #2c04495c
 LARGE = 10_000_000    # multiplications in one step from which all threads are worth waking
 
 
-class Forward(Recurrent):
+class Forward(Recurrent, abstract=True):
     """The way through the steps."""
 
     def _threads(self, n):
@@ -115,8 +115,8 @@ class Forward(Recurrent):
             outputs.append(state[0])
         return outputs
 
-# %% ../../nbs/3_nn/05_recurrent_base.ipynb #cccaaadf
-class Backward(Forward):
+# %% ../../nbs/3_nn/05_recurrent_base.ipynb #07ae6fd3
+class Backward(Forward, abstract=True):
     """The way back through the steps, and the gradients (1)."""
 
     def backward(self, dy):
