@@ -22,6 +22,14 @@ def own_home(tmp_path, monkeypatch):
     monkeypatch.setenv("DLAGG_HOME", str(tmp_path / "dlagg-home"))
 
 
+@pytest.fixture(autouse=True)
+def own_style():
+    "A test that sets the house style leaves it to no other."
+    yield
+    if "matplotlib" in sys.modules:
+        sys.modules["matplotlib"].rcdefaults()    # all but the backend
+
+
 @pytest.fixture(scope="session")
 def mirror():
     "The folder of public data sets, where there is one."
