@@ -113,21 +113,19 @@ def from_dict(held):
         raise ValueError(f"no layer {held['class']!r}; there are {', '.join(sorted(Layer.kinds))}")
     return Layer.kinds[held["class"]](**held["config"], name=held["name"])
 
-# %% ../../nbs/3_nn/02_backprop_layers.ipynb #131824ef
+# %% ../../nbs/3_nn/02_backprop_layers.ipynb #adcb1eb5
 class Bent(Layer, abstract=True):
-    """Sums, plus a bias, through an activation. A subclass writes `_sums(x)`, a new array, and `backward_sums(dz)`."""
+    """Sums through an activation. A subclass writes `_sums(x)` and `backward_sums(dz)`."""
 
     def forward(self, x, training=False):
         self._z = self._sums(x)
-        if self.use_bias:
-            self._z += self.params["bias"]
         self._a = self._bend.forward(self._z)
         return self._a
 
     def backward(self, dy):
         return self.backward_sums(self._bend.backward(self._z, self._a, dy))
 
-# %% ../../nbs/3_nn/02_backprop_layers.ipynb #ef7c60ca
+# %% ../../nbs/3_nn/02_backprop_layers.ipynb #07c9a389
 class Dense(Bent):
     """Every unit sees every input: equation (1).
 
@@ -163,7 +161,10 @@ class Dense(Bent):
         if x.shape[-1] != len(kernel):
             raise wrong_shape(self, x.shape[1:], f"its weights are for {len(kernel)} inputs, the length of the last axis")
         self._x = x
-        return x @ kernel
+        z = x @ kernel
+        if self.use_bias:
+            z += self.params["bias"]
+        return z
 
     def backward_sums(self, dz):
         "The gradient by the inputs, from that by the sums: equation (2)."

@@ -5,14 +5,16 @@
 # %% auto #0
 __all__ = ['behind_activation', 'Compiled', 'Trained', 'Network']
 
-# %% ../../nbs/3_nn/02_backprop_network.ipynb #0f070758
+# %% ../../nbs/3_nn/02_backprop_network.ipynb #84d0db06
 import json
 import zipfile
 from copy import copy
+from math import prod
 
 import numpy as np
 
 from ..course.home import writing
+from ..course.machine import threads_for
 from .backprop_chain import Weighted
 from .backprop_descent import GradientDescent, optimizer_of
 from .backprop_fit import History, batches, diverged, metric_of, read_rows, same_length
@@ -114,7 +116,13 @@ def _call(callbacks, event, *args):
         if hasattr(callback, event):
             getattr(callback, event)(*args)
 
-# %% ../../nbs/3_nn/02_backprop_network.ipynb #1fea3150
+# %% ../../nbs/3_nn/02_backprop_network.ipynb #0e4ceee2
+def _threads(net, size):
+    "The threads of the matrix library that batches of this size are worth."
+    uses = [prod(n or 1 for n in layer.output_shape(layer.input_shape)[:-1]) * p.size for layer in net.layers for p in layer.params.values() if p.ndim > 1]
+    return threads_for(size * max(uses, default=0))
+
+# %% ../../nbs/3_nn/02_backprop_network.ipynb #57f2293f
 class Trained(Compiled):
     """A compiled chain that learns from tables."""
 
@@ -146,7 +154,8 @@ class Trained(Compiled):
         _call(callbacks, "on_train_begin", self)
         bar = _show_epochs(epochs, verbose)
         for epoch in bar:
-            logs = self._epoch(epoch, x, y, weight, batch_size, shuffle)
+            with _threads(self, batch_size):
+                logs = self._epoch(epoch, x, y, weight, batch_size, shuffle)
             if held_out is not None:
                 logs |= {f"val_{name}": value for name, value in self.evaluate(*held_out, return_dict=True).items()}
             history.append(epoch, logs)
@@ -172,7 +181,7 @@ class Trained(Compiled):
         "One pass over the rows: loss and metrics, averaged over rows."
         totals = dict.fromkeys(["loss", *self.metrics], 0.0)
         for number, rows in enumerate(batches(len(x), size, self.rng if shuffle else None)):
-            some, targets = x[rows].astype(self.dtype, copy=False), y[rows]
+            some, targets = x.take(rows, axis=0).astype(self.dtype, copy=False), y[rows]
             with np.errstate(over="ignore", invalid="ignore"):    # a message of our own follows
                 value, out = self.train_on_batch(some, targets, None if weight is None else weight[rows])
             if not np.isfinite(value):
@@ -182,7 +191,7 @@ class Trained(Compiled):
                 totals[name] += float(np.mean(metric(targets, out))) * len(rows)
         return {name: total / len(x) for name, total in totals.items()}
 
-# %% ../../nbs/3_nn/02_backprop_network.ipynb #39367f79
+# %% ../../nbs/3_nn/02_backprop_network.ipynb #0f35c225
 class Network(Trained):
     """Layers, one after the other, that learn by gradient descent: Keras' `Sequential`, in NumPy.
 
@@ -205,14 +214,16 @@ class Network(Trained):
         """Outputs for each row, shape (n, ...)."""
         x = read_rows("x", x)
         self._check_rows(x)
-        return np.concatenate([self.forward(x[rows].astype(self.dtype, copy=False)) for rows in batches(len(x), batch_size)])
+        with _threads(self, batch_size):
+            return np.concatenate([self.forward(x[rows].astype(self.dtype, copy=False)) for rows in batches(len(x), batch_size)])
 
     def evaluate(self, x, y, batch_size=256, return_dict=False):
         """Loss and metrics on rows that are not trained on: a list, or a dict by name."""
         x, y, _ = self._tables(x, y)
         totals = dict.fromkeys(["loss", *self.metrics], 0.0)
         for rows in batches(len(x), batch_size):
-            out = self.forward(x[rows].astype(self.dtype, copy=False))
+            with _threads(self, batch_size):
+                out = self.forward(x[rows].astype(self.dtype, copy=False))
             totals["loss"] += self._loss(y[rows], out) * len(rows)
             for name, metric in self.metrics.items():
                 totals[name] += float(np.mean(metric(y[rows], out))) * len(rows)
