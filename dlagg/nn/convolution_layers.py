@@ -92,7 +92,7 @@ def spread(dz, kernel, frame, shape):
     in_pieces(work, full, frame)
     return np.ascontiguousarray(crop(full, shape, frame))
 
-# %% ../../nbs/3_nn/04_convolution_layers.ipynb #c13f6934
+# %% ../../nbs/3_nn/04_convolution_layers.ipynb #a58ed447
 def kernel_gradient(x, dz, frame):
     """The gradient of `correlate` by its kernel, from padded images and the gradient by the outputs: shape (height, width, channels, filters)."""
     def work(rows):
@@ -101,9 +101,10 @@ def kernel_gradient(x, dz, frame):
 
 
 def bias_gradient(dz):
-    """Sums over all images and places, one a filter. A product with ones, because NumPy's own sum over rows takes four times as long."""
+    """Sums over all images and places, one a filter. A product with ones, because NumPy's own sum over rows takes four times as long; and with one thread, because others would stay awake and stand in the way of the pieces."""
     rows = dz.reshape(-1, dz.shape[-1])
-    return np.ones(len(rows), dz.dtype) @ rows
+    with one_blas_thread():
+        return np.ones(len(rows), dz.dtype) @ rows
 
 # %% ../../nbs/3_nn/04_convolution_layers.ipynb #7866e88a
 class _Convolution(Bent):
@@ -129,7 +130,7 @@ class _Convolution(Bent):
         names = ("filters", "kernel_size", "strides", "padding", "dilation_rate", "activation", "use_bias", "kernel_initializer")
         return {name: getattr(self, name) for name in names}
 
-# %% ../../nbs/3_nn/04_convolution_layers.ipynb #d40c935b
+# %% ../../nbs/3_nn/04_convolution_layers.ipynb #29120583
 class Conv2D(_Convolution):
     """Kernels moved over images: each output is the sum of a window times a kernel (cross-correlation), plus a bias.
 
@@ -159,9 +160,10 @@ class Conv2D(_Convolution):
         return (*self._frame(shape).places, self.filters)
 
     def _sums(self, x):
-        self._shape, self._f = x.shape, self._frame(x.shape[1:])
-        self._x = pad(x, self._f)
-        return correlate(self._x, self.params["kernel"], self._f, self.params.get("bias"))
+        f = self._frame(x.shape[1:])
+        padded = pad(x, f)
+        self._shape, self._f, self._x = x.shape, f, padded
+        return correlate(padded, self.params["kernel"], f, self.params.get("bias"))
 
     def backward_sums(self, dz):
         "The gradient by the images, from that by the sums."
@@ -170,7 +172,7 @@ class Conv2D(_Convolution):
             self.grads["bias"] = bias_gradient(dz)
         return spread(dz, self.params["kernel"], self._f, self._shape) if self.owes_input else None
 
-# %% ../../nbs/3_nn/04_convolution_layers.ipynb #a11f4f8b
+# %% ../../nbs/3_nn/04_convolution_layers.ipynb #6e8e124a
 class Conv2DTranspose(_Convolution):
     """The gradient of `Conv2D` as a layer: images become `strides` times larger. Arguments as in `Conv2D`, without dilation."""
 
@@ -190,9 +192,9 @@ class Conv2DTranspose(_Convolution):
         return (*(n * s + m for n, s, m in zip(shape, self.strides, more)), self.filters)
 
     def _sums(self, x):
-        self._x, large = x, self.output_shape(x.shape[1:])
-        self._f = frame(large[:2], self.kernel_size, self.strides, self.padding)
-        sums = spread(x, self.params["kernel"], self._f, (len(x), *large))
+        large = self.output_shape(x.shape[1:])
+        f = frame(large[:2], self.kernel_size, self.strides, self.padding)
+        self._x, self._f, sums = x, f, spread(x, self.params["kernel"], f, (len(x), *large))
         if self.use_bias:
             sums += self.params["bias"]
         return sums
