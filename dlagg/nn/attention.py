@@ -12,7 +12,8 @@ from .attention_layers import attend, attend_back
 from .backprop_layers import Layer, wrong_shape
 from .backprop_start import initializer
 
-# %% ../../nbs/3_nn/07_attention.ipynb #ba88569a
+# %% ../../nbs/3_nn/07_attention.ipynb #d6e82e79
+#| code-fold: true
 def plot_attention(weights, ax=None, queries=None, keys=None):
     """Draw who looks at whom, one row a query, one column a key; returns the axes.
 
@@ -37,15 +38,10 @@ def plot_attention(weights, ax=None, queries=None, keys=None):
     ax.grid(False)
     return ax
 
-# %% ../../nbs/3_nn/07_attention.ipynb #f23b457c
-class QueryPooling(Layer):
-    """The rows of a sequence as one row: a weighted mean, with the weights that one learned query gives them. Begins as the mean.
-
-    Parameters
-    ----------
-    key_dim : int
-        Numbers in the query and in each key. After a forward pass, `weights`, shape (n, steps), says which rows counted.
-    """
+# %% ../../nbs/3_nn/07_attention.ipynb #1fa246f2
+#| code-fold: true
+class _OneQuery(Layer):
+    "The tables of a learned query, and the shapes that it takes and gives."
     uses_mask = True
 
     def __init__(self, key_dim, name=None):
@@ -63,10 +59,31 @@ class QueryPooling(Layer):
             raise wrong_shape(self, shape, "it needs sequences (steps, features)")
         return shape[-1:]
 
+    def mask_after(self, x, mask):
+        return None    # no steps are left
+
+    def get_config(self):
+        return {"key_dim": self.key_dim}
+
+# %% ../../nbs/3_nn/07_attention.ipynb #0587c13b
+class QueryPooling(_OneQuery):
+    """The rows of a sequence as one row: a weighted mean, with the weights that one learned query gives them. Begins as the mean.
+
+    Parameters
+    ----------
+    key_dim : int
+        Numbers in the query and in each key.
+
+    Attributes
+    ----------
+    weights : array (n, steps)
+        After a forward pass: how much each row counted. Sums to 1, or 0 where a mask leaves no row.
+    """
+
     def forward(self, x, training=False, mask=None):
-        self._x, self._keys = x, x @ self.params["key_kernel"]
-        out, self._weights = attend(self.params["query"], self._keys, x, None if mask is None else mask[:, None])
-        self.weights = self._weights[:, 0]
+        keys = x @ self.params["key_kernel"]
+        out, weights = attend(self.params["query"], keys, x, None if mask is None else mask[:, None])    # (7)
+        self._x, self._keys, self._weights, self.weights = x, keys, weights, weights[:, 0]
         return out[:, 0]
 
     def backward(self, dy):
@@ -74,9 +91,3 @@ class QueryPooling(Layer):
         rows, flat = self._x.reshape(-1, self._x.shape[-1]), dk.reshape(-1, self.key_dim)
         self.grads = {"query": dq.sum(axis=0), "key_kernel": rows.T @ flat}
         return dv + dk @ self.params["key_kernel"].T    # a row counts twice: as a value and by its key
-
-    def mask_after(self, x, mask):
-        return None    # no steps are left
-
-    def get_config(self):
-        return {"key_dim": self.key_dim}
