@@ -11,7 +11,8 @@ import numpy as np
 from .convolution_layers import correlate
 from .convolution_windows import frame, pad, pair
 
-# %% ../../nbs/3_nn/04_convolution.ipynb #8ba3b746
+# %% ../../nbs/3_nn/04_convolution.ipynb #1b946487
+#| code-fold: true
 def _plane(name, array):
     "Two axes of float64, or an error that names the argument."
     array = np.asarray(array, dtype=np.float64)
@@ -49,7 +50,7 @@ def correlate2d(image, kernel, strides=1, padding="valid", dilation_rate=1):
     f = frame(image.shape, kernel.shape, strides, padding, dilation)
     return correlate(pad(image[None, :, :, None], f), kernel[:, :, None, None], f)[0, :, :, 0]
 
-
+# %% ../../nbs/3_nn/04_convolution.ipynb #caa199fe
 def convolve2d(image, kernel, strides=1, padding="valid", dilation_rate=1):
     """Convolution in the sense of mathematics: `correlate2d` with the kernel turned by half a circle."""
     return correlate2d(image, _plane("kernel", kernel)[::-1, ::-1], strides, padding, dilation_rate)
