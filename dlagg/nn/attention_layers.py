@@ -73,7 +73,7 @@ class _Heads(Layer):
             allowed = seen if allowed is None else allowed & seen
         return allowed
 
-# %% ../../nbs/3_nn/07_attention_layers.ipynb #3348ff89
+# %% ../../nbs/3_nn/07_attention_layers.ipynb #648c081e
 class SelfAttention(_Heads):
     """Every step looks at every step of its own sequence, with several heads: equation (1).
 
@@ -83,14 +83,19 @@ class SelfAttention(_Heads):
         Heads, and numbers in a query of each. The outputs have as many features as the inputs.
     causal : bool, default False
         Whether a step may look at itself and earlier ones only.
+
+    Attributes
+    ----------
+    weights : array (n, num_heads, steps, steps)
+        After a forward pass: what each step (third axis) took from each (last axis). Sums to 1, or 0 where a mask leaves nothing to look at.
     """
 
     def forward(self, x, training=False, mask=None):
-        self._x = x
-        self._qkv = [self._heads(x, name) for name in ("query", "key", "value")]
-        heads, self.weights = attend(*self._qkv, self._allowed(x.shape[1], mask))
-        self._joined = heads.swapaxes(1, 2).reshape(*x.shape[:2], self.num_heads * self.key_dim)
-        return self._joined @ self.params["output_kernel"].reshape(self._joined.shape[-1], x.shape[-1]) + self.params["output_bias"]
+        qkv = [self._heads(x, name) for name in ("query", "key", "value")]
+        heads, weights = attend(*qkv, self._allowed(x.shape[1], mask))
+        joined = heads.swapaxes(1, 2).reshape(*x.shape[:2], self.num_heads * self.key_dim)
+        self._x, self._qkv, self.weights, self._joined = x, qkv, weights, joined
+        return joined @ self.params["output_kernel"].reshape(joined.shape[-1], x.shape[-1]) + self.params["output_bias"]
 
     def backward(self, dy):
         n, steps, d = self._x.shape

@@ -5,20 +5,28 @@
 # %% auto #0
 __all__ = ['GaussianNoise', 'Autoencoder']
 
-# %% ../../nbs/3_nn/06_autoencoder_model.ipynb #c253b24a
+# %% ../../nbs/3_nn/06_autoencoder_model.ipynb #48d55782
+from numbers import Real
+
 import numpy as np
 
 from .backprop_fit import batches, read_rows
 from .backprop_layers import Layer
 from .backprop_network import Network
 
-# %% ../../nbs/3_nn/06_autoencoder_model.ipynb #a1ecd81a
+# %% ../../nbs/3_nn/06_autoencoder_model.ipynb #e7570377
 class GaussianNoise(Layer):
-    """Adds normal noise of standard deviation `stddev` in training, drawn from the network's seed; does nothing otherwise."""
+    """Adds normal noise in training, drawn from the network's seed; does nothing otherwise.
+
+    Parameters
+    ----------
+    stddev : float
+        Standard deviation of the noise, 0 or more, in the unit of the inputs.
+    """
 
     def __init__(self, stddev, name=None):
         super().__init__(name)
-        if isinstance(stddev, bool) or not isinstance(stddev, (int, float)) or not 0 <= stddev < np.inf:
+        if isinstance(stddev, bool) or not isinstance(stddev, Real) or not 0 <= stddev < np.inf:
             raise ValueError(f"stddev must be a finite number, 0 or more; got {stddev!r}")
         self.stddev = float(stddev)
 

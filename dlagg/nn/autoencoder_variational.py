@@ -5,13 +5,15 @@
 # %% auto #0
 __all__ = ['Sampling', 'VariationalAutoencoder']
 
-# %% ../../nbs/3_nn/06_autoencoder_variational.ipynb #85d6ccbd
+# %% ../../nbs/3_nn/06_autoencoder_variational.ipynb #677963bf
+from numbers import Real
+
 import numpy as np
 
 from .autoencoder_model import Autoencoder
 from .backprop_layers import Layer, wrong_shape
 
-# %% ../../nbs/3_nn/06_autoencoder_variational.ipynb #c4a45547
+# %% ../../nbs/3_nn/06_autoencoder_variational.ipynb #be459116
 class Sampling(Layer):
     """Draws codes by equation (3) in training, and gives their means in prediction; adds `weight` times KL of equation (2) to the loss."""
 
@@ -27,9 +29,10 @@ class Sampling(Layer):
         return (shape[0] // 2,)
 
     def forward(self, x, training=False):
-        self._mean, self._log = np.split(x, 2, axis=-1)
-        self._draw = self._rng.standard_normal(self._mean.shape, dtype=np.float32).astype(x.dtype, copy=False) if training else None
-        return self._mean + np.exp(self._log / 2) * self._draw if training else self._mean
+        mean, log = np.split(x, 2, axis=-1)
+        draw = self._rng.standard_normal(mean.shape, dtype=np.float32).astype(x.dtype, copy=False) if training else None
+        self._mean, self._log, self._draw = mean, log, draw
+        return mean + np.exp(log / 2) * draw if training else mean
 
     def divergence(self):
         "KL of each row of the last forward pass."
@@ -42,7 +45,7 @@ class Sampling(Layer):
         spread = np.exp(self._log / 2)
         return np.concatenate([dy + pull * self._mean, dy * self._draw * spread / 2 + pull * (spread * spread - 1) / 2], axis=-1)
 
-# %% ../../nbs/3_nn/06_autoencoder_variational.ipynb #c25c1c71
+# %% ../../nbs/3_nn/06_autoencoder_variational.ipynb #830ac56a
 class VariationalAutoencoder(Autoencoder):
     """An autoencoder whose codes are normal distributions near N(0, 1) (Kingma and Welling 2014). `Sampling()` is put between encoder and decoder.
 
@@ -59,7 +62,7 @@ class VariationalAutoencoder(Autoencoder):
     """
 
     def __init__(self, encoder=(), decoder=(), beta=1.0, *, random_state=None, dtype="float32"):
-        if isinstance(beta, bool) or not isinstance(beta, (int, float)) or not 0 <= beta < np.inf:
+        if isinstance(beta, bool) or not isinstance(beta, Real) or not 0 <= beta < np.inf:
             raise ValueError(f"beta must be a finite number, 0 or more; got {beta!r}")
         encoder = list(encoder)
         super().__init__([*encoder, Sampling()] if not any(isinstance(layer, Sampling) for layer in encoder) else encoder, decoder, random_state=random_state, dtype=dtype)

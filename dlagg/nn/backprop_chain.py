@@ -27,7 +27,19 @@ def _check_layers(layers):
         seen.add(layer.name)
     return layers
 
-# %% ../../nbs/3_nn/02_backprop_chain.ipynb #d49c3995
+# %% ../../nbs/3_nn/02_backprop_chain.ipynb #a93d0f41
+def _check_shape(shape):
+    "The shape of a row, as a tuple; the steps of a sequence may be None."
+    if not isinstance(shape, (tuple, list)):
+        raise ValueError(f"shape must be the shape of a row, such as (4,) for a table of four columns; got {shape!r}")
+    for axis, n in enumerate(shape):
+        if n is None and len(shape) == 2 and axis == 0:
+            continue
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+            raise ValueError(f"shape must hold integers, 1 or more, and None only as the steps of sequences, (None, features); got {tuple(shape)}")
+    return tuple(n if n is None else int(n) for n in shape)
+
+
 class Chain:
     """Layers one after the other: `forward`, `backward`, weights. `Network` adds training."""
 
@@ -45,14 +57,39 @@ class Chain:
         self.layers = _check_layers([*self.layers, layer])
 
     def build(self, shape):
-        """Make all weights, for rows of this shape; ShapeError names the layer that does not fit."""
+        """Make all weights, for rows of this shape.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            `(columns,)`, `(steps, features)` or `(height, width, channels)`; `(None, features)` for sequences of any length.
+
+        Returns
+        -------
+        The network itself.
+
+        Raises
+        ------
+        ShapeError
+            Names the layer that does not fit.
+        """
         if not self.layers:
             raise ValueError("the network has no layers")
-        self.output_shape = shape = tuple(int(n) for n in shape)
-        for layer in self.layers:
-            self.output_shape = layer.start(self.output_shape, self.rng, self.dtype)
+        shape, fresh = _check_shape(shape), [layer for layer in self.layers if not layer.built]
+        self.output_shape = shape
+        try:
+            for layer in self.layers:
+                self.output_shape = layer.start(self.output_shape, self.rng, self.dtype)
+        except Exception:
+            for layer in fresh:
+                layer.built = False    # or its weights, made for a wrong shape, would be kept
+            raise
         self.input_shape = shape
         return self
+
+    def takes(self, shape):
+        """Whether the network was built for rows of this shape."""
+        return len(shape) == len(self.input_shape) and all(length in (None, n) for n, length in zip(shape, self.input_shape))
 
     def forward(self, x, training=False):
         """Outputs for a table of rows; what `backward` needs is kept in the layers."""

@@ -24,7 +24,7 @@ def clip(grads, clipvalue=None, clipnorm=None, global_clipnorm=None):
         return [g * g.dtype.type(global_clipnorm / n) for g in grads]
     return grads
 
-# %% ../../nbs/3_nn/02_backprop_descent.ipynb #42d1b71d
+# %% ../../nbs/3_nn/02_backprop_descent.ipynb #e52a3a7a
 def _check(name, value, least=0.0):
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not least < value < np.inf:
         raise ValueError(f"{name} must be a finite number more than {least:g}; got {value!r}")
@@ -37,9 +37,14 @@ class GradientDescent:
     ----------
     learning_rate : float or function of the number of steps made, default 0.01
     weight_decay : float, default None
-        Share (times the rate) by which kernels shrink in each step, apart from the gradient.
+        Share (times the rate) by which kernels shrink in each step, apart from the gradient. Keras' optimizers pull on biases too, unless told otherwise: `optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])`.
     clipvalue, clipnorm, global_clipnorm : float, default None
         Cut long gradients; at most one of the three.
+
+    Raises
+    ------
+    ValueError
+        For a rate, share or limit that is not more than 0 and finite; from `update`, where the optimizer remembers gradients of other parameters.
     """
     kinds = {}
 
@@ -56,7 +61,7 @@ class GradientDescent:
         if not callable(learning_rate):
             _check("learning_rate", learning_rate)
         self.learning_rate, self.weight_decay, self._limits = learning_rate, weight_decay, limits
-        self.steps, self.slots = 0, {}
+        self.steps, self.slots, self._moved = 0, {}, None
 
     def rate(self):
         "The learning rate of the next step."
@@ -68,12 +73,20 @@ class GradientDescent:
             self.slots[name] = [np.zeros_like(p) for p in params]
         return self.slots[name]
 
-    def update(self, params, grads):
-        """One step: change the arrays `params` in place, from gradients of the same shapes."""
+    def _check_same(self, params):
+        "Complain where `slots` belong to other arrays."
+        shapes, held = [p.shape for p in params], [[a.shape for a in slot] for slot in self.slots.values()]
+        if self.slots and (any(slot != shapes for slot in held) or self._moved and any(a is not b for a, b in zip(self._moved, params))):
+            raise ValueError(f"this {type(self).__name__} remembers the gradients of another network, or of this one before it was built anew; make a new {type(self).__name__} for each network")
+        self._moved = list(params)
+
+    def update(self, params, grads, shrink=None):
+        """One step: change the arrays `params` in place, from gradients of the same shapes. `shrink` says which of them weight decay pulls on; default: those of two axes or more."""
+        self._check_same(params)
         rate, grads = self.rate(), clip(grads, **self._limits)
         if self.weight_decay:
-            for p in params:
-                if p.ndim > 1:
+            for p, pulled in zip(params, [p.ndim > 1 for p in params] if shrink is None else shrink):
+                if pulled:
                     p *= p.dtype.type(1 - rate * self.weight_decay)
         self.steps += 1
         self.step(params, grads, rate)

@@ -6,13 +6,22 @@
 __all__ = ['METRICS', 'read_rows', 'same_length', 'batches', 'accuracy', 'mae', 'mse', 'metric_of', 'History', 'EarlyStopping',
            'TrainingDiverged', 'first_bad_layer', 'diverged']
 
-# %% ../../nbs/3_nn/02_backprop_fit.ipynb #4e812304
+# %% ../../nbs/3_nn/02_backprop_fit.ipynb #ffa97528
+from numbers import Real
+
 import numpy as np
 
-# %% ../../nbs/3_nn/02_backprop_fit.ipynb #652e968a
+from .neurons_losses import as_numbers
+
+# %% ../../nbs/3_nn/02_backprop_fit.ipynb #5d820900
 def read_rows(name, rows):
     """An array of numbers of shape (n, ...), n at least 1; ValueError for anything else. NaN and infinity are counted."""
-    rows = np.asarray(rows)
+    if hasattr(rows, "toarray"):
+        raise ValueError(f"{name} is a sparse matrix of shape {rows.shape}; {name}.toarray() makes it an array")
+    try:
+        rows = as_numbers(rows)
+    except ValueError as error:
+        raise ValueError(f"{name} has rows of different lengths. Sequences are filled up to one length, with Masking() as the first layer ({error})") from None
     if rows.dtype.kind not in "fiub":
         raise ValueError(f"{name} must hold numbers; got the type {rows.dtype}. dlagg.tables.Cleaner makes numbers of texts and dates")
     if rows.ndim == 0 or len(rows) == 0:
@@ -25,12 +34,17 @@ def read_rows(name, rows):
 
 def same_length(**tables):
     "Complain unless all tables have as many rows."
+    for name, table in tables.items():
+        if not hasattr(table, "__len__") or np.shape(table) == ():
+            raise ValueError(f"{name} must have a row for each row of {next(iter(tables))}; got {table!r}")
     if len({len(t) for t in tables.values()}) > 1:
         raise ValueError("as many rows are needed in each: " + ", ".join(f"{name} has {len(t)}" for name, t in tables.items()))
 
 
 def batches(n, size, rng=None):
     """Yield the row numbers of each mini-batch; shuffled by `rng`, in order without. The last batch may be smaller."""
+    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
+        raise ValueError(f"batch_size must be an integer, 1 or more; got {size!r}")
     order = np.arange(n) if rng is None else rng.permutation(n)
     for start in range(0, n, size):
         yield order[start:start + size]
@@ -92,31 +106,41 @@ class History:
             ax.legend()
         return axes
 
-# %% ../../nbs/3_nn/02_backprop_fit.ipynb #23df0a2b
+# %% ../../nbs/3_nn/02_backprop_fit.ipynb #425634e2
 class EarlyStopping:
     """Stop when a figure has not become better for `patience` epochs.
 
     Parameters
     ----------
     monitor : str, default "val_loss"
-        A name in the history. Smaller is better, except for names that end in "accuracy".
+        A name in the history.
     patience : int, default 0
+        Epochs that may pass without a better one; with 0, the first that is no better is the last.
     min_delta : float, default 0
         Least change that counts as better.
     restore_best_weights : bool, default False
         Whether to go back to the weights of the best epoch at the end.
+    mode : {"auto", "min", "max"}, default "auto"
+        Whether smaller or larger is better. "auto": larger for names that end in "accuracy" or "auc", smaller for others.
     """
 
-    def __init__(self, monitor="val_loss", patience=0, min_delta=0.0, restore_best_weights=False):
-        self.monitor, self.patience, self.min_delta, self.restore_best_weights = monitor, patience, min_delta, restore_best_weights
+    def __init__(self, monitor="val_loss", patience=0, min_delta=0.0, restore_best_weights=False, mode="auto"):
+        if isinstance(patience, bool) or not isinstance(patience, (int, np.integer)) or patience < 0:
+            raise ValueError(f"patience must be an integer, 0 or more; got {patience!r}")
+        if not isinstance(min_delta, Real) or not 0 <= min_delta < np.inf:
+            raise ValueError(f"min_delta must be a finite number, 0 or more; got {min_delta!r}")
+        if mode not in ("auto", "min", "max"):
+            raise ValueError(f"mode must be 'auto', 'min' or 'max'; got {mode!r}")
+        self.monitor, self.patience, self.min_delta, self.restore_best_weights, self.mode = monitor, patience, min_delta, restore_best_weights, mode
+        self._sign = -1 if mode == "max" or mode == "auto" and str(monitor).lower().endswith(("accuracy", "auc")) else 1
 
     def on_train_begin(self, network):
-        self.best, self.best_epoch, self.weights = np.inf, None, None
+        self.best, self.best_epoch, self.weights = np.inf, -1, None
 
     def on_epoch_end(self, epoch, logs, network):
         if self.monitor not in logs:
             raise ValueError(f"EarlyStopping watches {self.monitor!r}, but there are only {', '.join(logs)}; give fit validation_data or a validation_split")
-        value = -logs[self.monitor] if self.monitor.endswith("accuracy") else logs[self.monitor]
+        value = self._sign * logs[self.monitor]
         if value < self.best - self.min_delta:
             self.best, self.best_epoch = value, epoch
             self.weights = network.get_weights() if self.restore_best_weights else None

@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['IGNORED', 'load_keras', 'keras_layer', 'to_keras', 'our_layer', 'from_keras']
 
-# %% ../../nbs/3_nn/02_backprop_keras.ipynb #4605fd8b
+# %% ../../nbs/3_nn/02_backprop_keras.ipynb #e90c7f51
 import os
 
 from .backprop_layers import Layer
 from .backprop_network import Network
+from .backprop_start import INITIALIZERS
 
-# %% ../../nbs/3_nn/02_backprop_keras.ipynb #3abdd1f7
+# %% ../../nbs/3_nn/02_backprop_keras.ipynb #3f2ba61f
 def load_keras():
     "The module keras."
     os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -30,7 +31,13 @@ def keras_layer(layer):
 
 
 def to_keras(network):
-    """A `keras.Sequential` with the layers and weights of a built network. Compile it to train it."""
+    """A `keras.Sequential` with the layers and weights of a built network. Compile it to train it: loss and optimizer stay behind.
+
+    Raises
+    ------
+    ValueError
+        For a network that is not built, and for a layer that Keras does not have; names it.
+    """
     keras = load_keras()
     if network.input_shape is None:
         raise ValueError("the network is not built yet; call fit or build((columns,)) first")
@@ -38,9 +45,9 @@ def to_keras(network):
     model.set_weights(network.get_weights())
     return model
 
-# %% ../../nbs/3_nn/02_backprop_keras.ipynb #339bcf1f
-IGNORED = {"name", "trainable", "dtype", "batch_input_shape", "sparse", "optional", "build_config", "seed", "synchronized", "quantization_config", "lora_rank", "lora_alpha", "rms_scaling",
-           "unroll", "zero_output_for_mask", "use_cudnn", "implementation", "data_format"}    # say how, where or when, not what
+# %% ../../nbs/3_nn/02_backprop_keras.ipynb #09fd2cc0
+IGNORED = {"name", "trainable", "dtype", "batch_input_shape", "sparse", "optional", "build_config", "seed", "synchronized", "quantization_config", "lora_rank", "lora_alpha",
+           "unroll", "use_cudnn", "implementation", "unit_forget_bias"}    # say how, where or when, not what
 
 
 def _plain(value):
@@ -53,6 +60,9 @@ def _plain(value):
 def _config(layer):
     "What a Keras layer computes, as plain values."
     held = {name: _plain(value) for name, value in layer.get_config().items() if name not in IGNORED}
+    held = {name: value for name, value in held.items() if not name.endswith("_initializer") or value in INITIALIZERS}    # one that we do not have: its work is done
+    if held.get("data_format") == "channels_last":
+        del held["data_format"]    # whatever this Keras' own default is, it is ours
     if held.get("axis") == (-1,):
         held["axis"] = -1    # a built LayerNormalization writes its axis as a list
     return held
@@ -74,7 +84,7 @@ def our_layer(layer):
     given = {name: value for name, value in config.items() if name in ours}
     default = _config(type(layer)(**_needed(layer)))
     for name, value in config.items():
-        if name not in ours and value != default.get(name):
+        if name not in ours and not name.endswith("_initializer") and (name == "data_format" or value != default.get(name)):
             raise _other(layer, name, value)
     return kind(**given, name=layer.name)
 
@@ -87,12 +97,31 @@ def _needed(layer):
 
 
 def from_keras(model):
-    """A `Network` with the layers and weights of a built `keras.Sequential`."""
+    """A `Network` with the layers and weights of a built `keras.Sequential`.
+
+    Parameters
+    ----------
+    model : keras.Sequential
+        Built, compiled or not. Layers that are frozen there are not frozen here, and first weights of a kind that we do not have leave no trace: they are overwritten.
+
+    Returns
+    -------
+    Network
+        Not compiled; of dtype "float64" where the model is, else "float32".
+
+    Raises
+    ------
+    TypeError
+        For another kind of model.
+    ValueError
+        For a model that is not built, and for a layer or an argument that `dlagg.nn` does not compute; names it.
+    """
     keras = load_keras()
     if not isinstance(model, keras.Sequential):
         raise TypeError(f"model must be a keras.Sequential; got {type(model).__name__}")
     if not model.built:
         raise ValueError("the Keras model is not built yet; put keras.Input(shape) first, or call it once")
-    network = Network([our_layer(layer) for layer in model.layers]).build(model.input_shape[1:])
+    dtype = "float64" if {w.dtype for w in model.weights} == {"float64"} else "float32"
+    network = Network([our_layer(layer) for layer in model.layers], dtype=dtype).build(model.input_shape[1:])
     network.set_weights(model.get_weights())
     return network

@@ -6,8 +6,9 @@
 __all__ = ['ShapeError', 'wrong_shape', 'Layer', 'get_weights', 'set_weights', 'to_dict', 'from_dict', 'Bent', 'Dense',
            'Activation', 'Dropout', 'Reshape', 'Flatten']
 
-# %% ../../nbs/3_nn/02_backprop_layers.ipynb #154ebf5e
+# %% ../../nbs/3_nn/02_backprop_layers.ipynb #e7a9e4a7
 import re
+from numbers import Real
 
 import numpy as np
 
@@ -23,7 +24,7 @@ def wrong_shape(layer, shape, rule):
     "A `ShapeError` to raise."
     return ShapeError(f"{layer.name} ({type(layer).__name__}) got rows of shape {tuple(shape)}; {rule}")
 
-# %% ../../nbs/3_nn/02_backprop_layers.ipynb #ddd7d9b1
+# %% ../../nbs/3_nn/02_backprop_layers.ipynb #70e63dab
 class Layer:
     """A step of a network.
 
@@ -78,8 +79,17 @@ class Layer:
         return self.forward(x, training)
 
     def start(self, shape, rng, dtype):
-        "Build once; returns the output shape."
+        "Build for rows of this shape; returns the output shape. A layer that was built before keeps its weights, as in Keras: it may come from a trained network."
+        held = (dict(self.params), dict(self.state)) if self.built else ({}, {})
         self.build(tuple(shape), rng, np.dtype(dtype))
+        if any(old.shape != new[name].shape for kept, new in zip(held, (self.params, self.state)) for name, old in kept.items()):
+            self.params, self.state = held
+            raise wrong_shape(self, shape, f"it has weights for rows of shape {self.input_shape} already; make a new layer")
+        for kept, new in zip(held, (self.params, self.state)):
+            for name, old in kept.items():
+                if old.dtype == new[name].dtype:
+                    new[name] = old    # the same array: the other network's optimizer knows it
+                new[name][...] = old
         self.built, self.input_shape = True, tuple(shape)
         return self.output_shape(shape)
 
@@ -113,30 +123,37 @@ def from_dict(held):
         raise ValueError(f"no layer {held['class']!r}; there are {', '.join(sorted(Layer.kinds))}")
     return Layer.kinds[held["class"]](**held["config"], name=held["name"])
 
-# %% ../../nbs/3_nn/02_backprop_layers.ipynb #adcb1eb5
+# %% ../../nbs/3_nn/02_backprop_layers.ipynb #70eb8536
 class Bent(Layer, abstract=True):
     """Sums through an activation. A subclass writes `_sums(x)` and `backward_sums(dz)`."""
 
     def forward(self, x, training=False):
-        self._z = self._sums(x)
-        self._a = self._bend.forward(self._z)
-        return self._a
+        z = self._sums(x)
+        a = self._bend.forward(z)
+        self._z, self._a = z, a
+        return a
 
     def backward(self, dy):
         return self.backward_sums(self._bend.backward(self._z, self._a, dy))
 
-# %% ../../nbs/3_nn/02_backprop_layers.ipynb #07c9a389
+# %% ../../nbs/3_nn/02_backprop_layers.ipynb #718fb662
 class Dense(Bent):
-    """Every unit sees every input: equation (1).
+    """Every unit sees every input: equation (1). Rows of shape (..., inputs) become rows of shape (..., units).
 
     Parameters
     ----------
     units : int
         Columns of the output.
     activation : str, default None
-        See `dlagg.nn.neurons_activations.activation`.
+        "sigmoid", "tanh", "relu", "leaky_relu", "gelu", "softplus", "softmax", or None for none.
     use_bias : bool, default True
     kernel_initializer : str, default "glorot_uniform"
+        See `dlagg.nn.backprop_start.initializer`. Biases start at 0.
+
+    Raises
+    ------
+    ValueError
+        For arguments that cannot be; ShapeError, a ValueError, from `forward` for rows with another number of inputs than the first ones.
     """
 
     def __init__(self, units, activation=None, use_bias=True, kernel_initializer="glorot_uniform", name=None):
@@ -177,9 +194,9 @@ class Dense(Bent):
     def get_config(self):
         return {"units": self.units, "activation": self.activation, "use_bias": self.use_bias, "kernel_initializer": self.kernel_initializer}
 
-# %% ../../nbs/3_nn/02_backprop_layers.ipynb #0976d9cb
+# %% ../../nbs/3_nn/02_backprop_layers.ipynb #6e9729e6
 class Activation(Layer):
-    """An activation as a layer of its own."""
+    """An activation as a layer of its own; the shape stays. `activation` as in `Dense`."""
 
     def __init__(self, activation, name=None):
         super().__init__(name)
@@ -187,8 +204,9 @@ class Activation(Layer):
         self.activation = self._bend.name
 
     def forward(self, x, training=False):
-        self._z, self._a = x, self._bend.forward(x)
-        return self._a
+        a = self._bend.forward(x)
+        self._z, self._a = x, a
+        return a
 
     def backward(self, dy):
         return self._bend.backward(self._z, self._a, dy)
@@ -199,13 +217,19 @@ class Activation(Layer):
     def get_config(self):
         return {"activation": self.activation}
 
-# %% ../../nbs/3_nn/02_backprop_layers.ipynb #b781db77
+# %% ../../nbs/3_nn/02_backprop_layers.ipynb #c5075edb
 class Dropout(Layer):
-    """Sets a share `rate` of the numbers to 0 in training, drawn from the network's seed; does nothing otherwise."""
+    """Sets numbers to 0 at random in training, drawn from the network's seed; does nothing otherwise (Srivastava et al. 2014).
+
+    Parameters
+    ----------
+    rate : float
+        Probability of 0, from 0 to below 1. The others are divided by 1 - rate.
+    """
 
     def __init__(self, rate, name=None):
         super().__init__(name)
-        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate < 1:
+        if isinstance(rate, bool) or not isinstance(rate, Real) or not 0 <= rate < 1:
             raise ValueError(f"rate must be a number from 0 to below 1; got {rate!r}")
         self.rate = float(rate)
 
@@ -225,15 +249,28 @@ class Dropout(Layer):
     def get_config(self):
         return {"rate": self.rate}
 
-# %% ../../nbs/3_nn/02_backprop_layers.ipynb #db854e3d
+# %% ../../nbs/3_nn/02_backprop_layers.ipynb #3d71b9f7
 class Reshape(Layer):
-    """Rows of another shape with the same numbers; one length may be -1."""
+    """Rows of another shape with the same numbers, in the same order.
+
+    Parameters
+    ----------
+    target_shape : tuple of int
+        Shape of a row. One length may be -1: what is left over.
+    """
 
     def __init__(self, target_shape, name=None):
         super().__init__(name)
+        if not isinstance(target_shape, (tuple, list)) or any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1 and n != -1 for n in target_shape):
+            raise ValueError(f"target_shape must be a tuple of integers, 1 or more, or -1 for one of them; got {target_shape!r}")
         self.target_shape = tuple(int(n) for n in target_shape)
 
+    def mask_after(self, x, mask):
+        return None    # the steps are no longer where they were
+
     def output_shape(self, shape):
+        if None in shape:
+            raise wrong_shape(self, shape, "it needs rows of a known shape: the network was built with the number of steps left open")
         size, known = int(np.prod(shape)), int(np.prod([n for n in self.target_shape if n != -1]))
         if self.target_shape.count(-1) > 1 or (size % known if -1 in self.target_shape else size != known):
             raise wrong_shape(self, shape, f"its {size} numbers cannot be arranged as {self.target_shape}")

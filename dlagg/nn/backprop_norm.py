@@ -5,30 +5,38 @@
 # %% auto #0
 __all__ = ['normalised', 'normalised_back', 'LayerNormalization', 'BatchNormalization']
 
-# %% ../../nbs/3_nn/02_backprop_norm.ipynb #69618958
+# %% ../../nbs/3_nn/02_backprop_norm.ipynb #7b3824ed
+from numbers import Real
+
 import numpy as np
 
 from .backprop_layers import Layer, wrong_shape
 
-# %% ../../nbs/3_nn/02_backprop_norm.ipynb #4f98ec88
-def normalised(x, axes, epsilon):
-    "`(u, s, mean, variance)` of equation (1), over these axes."
-    mean = x.mean(axis=axes, keepdims=True)
+# %% ../../nbs/3_nn/02_backprop_norm.ipynb #3d272f46
+def _mean(x, axes, share):
+    return x.mean(axis=axes, keepdims=True) if share is None else (x * share).sum(axis=axes, keepdims=True)
+
+
+def normalised(x, axes, epsilon, share=None):
+    "`(u, s, mean, variance)` of equation (1), over these axes; `share` is what each number counts for, default 1 / m."
+    mean = _mean(x, axes, share)
     centred = x - mean
-    variance = np.square(centred).mean(axis=axes, keepdims=True)
+    variance = _mean(np.square(centred), axes, share)
     s = 1 / np.sqrt(variance + x.dtype.type(epsilon))
     return centred * s, s, mean, variance
 
 
-def normalised_back(u, s, g, axes):
+def normalised_back(u, s, g, axes, share=None):
     "The gradient by x of equation (2)."
-    return s * (g - g.mean(axis=axes, keepdims=True) - u * (g * u).mean(axis=axes, keepdims=True))
+    if share is None:
+        return s * (g - g.mean(axis=axes, keepdims=True) - u * (g * u).mean(axis=axes, keepdims=True))
+    return s * (g - share * (g.sum(axis=axes, keepdims=True) + u * (g * u).sum(axis=axes, keepdims=True)))
 
-# %% ../../nbs/3_nn/02_backprop_norm.ipynb #a0d5ce7f
+# %% ../../nbs/3_nn/02_backprop_norm.ipynb #1e4f24ac
 class _Normalisation(Layer):
     def __init__(self, epsilon, name):
         super().__init__(name)
-        if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float)) or not 0 <= epsilon < np.inf:
+        if isinstance(epsilon, bool) or not isinstance(epsilon, Real) or not 0 <= epsilon < np.inf:
             raise ValueError(f"epsilon must be a finite number, 0 or more; got {epsilon!r}")
         self.epsilon = float(epsilon)
 
@@ -48,14 +56,21 @@ class _Normalisation(Layer):
 
 
 class LayerNormalization(_Normalisation):
-    """Mean 0 and variance 1 over the columns of each row, then a learnt scale and shift (Ba et al. 2016)."""
+    """Mean 0 and variance 1 over the last axis of each row, then a learnt scale and shift (Ba et al. 2016).
+
+    Parameters
+    ----------
+    epsilon : float, default 0.001
+        Added to the variance.
+    """
 
     def __init__(self, epsilon=1e-3, name=None):
         super().__init__(epsilon, name)
 
     def forward(self, x, training=False):
-        self._u, self._s, _, _ = normalised(x, -1, self.epsilon)
-        return self._scaled(self._u)
+        u, self._s, _, _ = normalised(x, -1, self.epsilon)
+        self._u = u
+        return self._scaled(u)
 
     def backward(self, dy):
         return normalised_back(self._u, self._s, self._back(dy), -1)
@@ -63,9 +78,9 @@ class LayerNormalization(_Normalisation):
     def get_config(self):
         return {"epsilon": self.epsilon}
 
-# %% ../../nbs/3_nn/02_backprop_norm.ipynb #f0aa9398
+# %% ../../nbs/3_nn/02_backprop_norm.ipynb #2a4aa9f3
 class BatchNormalization(_Normalisation):
-    """Mean 0 and variance 1 over the batch, for each column; moving means in prediction (Ioffe and Szegedy 2015).
+    """Mean 0 and variance 1 over the batch, for each column of the last axis; moving means in prediction (Ioffe and Szegedy 2015). Steps that a mask leaves out are not counted.
 
     Parameters
     ----------
@@ -74,10 +89,11 @@ class BatchNormalization(_Normalisation):
     epsilon : float, default 0.001
         Added to the variance.
     """
+    uses_mask = True
 
     def __init__(self, momentum=0.99, epsilon=1e-3, name=None):
         super().__init__(epsilon, name)
-        if isinstance(momentum, bool) or not isinstance(momentum, (int, float)) or not 0 <= momentum < 1:
+        if isinstance(momentum, bool) or not isinstance(momentum, Real) or not 0 <= momentum < 1:
             raise ValueError(f"momentum must be a number from 0 to below 1; got {momentum!r}")
         self.momentum = float(momentum)
 
@@ -85,20 +101,23 @@ class BatchNormalization(_Normalisation):
         super().build(shape, rng, dtype)
         self.state = {"moving_mean": np.zeros(shape[-1], dtype), "moving_variance": np.ones(shape[-1], dtype)}
 
-    def forward(self, x, training=False):
-        self._axes = tuple(range(x.ndim - 1)) if training else None
+    def forward(self, x, training=False, mask=None):
+        self._axes, self._share = tuple(range(x.ndim - 1)) if training else None, None
         if training:
-            self._u, self._s, mean, variance = normalised(x, self._axes, self.epsilon)
+            if mask is not None:
+                self._share = (mask / max(mask.sum(), 1)).astype(x.dtype)[..., None]
+            u, s, mean, variance = normalised(x, self._axes, self.epsilon, self._share)
             for name, value in (("moving_mean", mean), ("moving_variance", variance)):
                 self.state[name] += x.dtype.type(1 - self.momentum) * (value.ravel() - self.state[name])
         else:
-            self._s = 1 / np.sqrt(self.state["moving_variance"] + x.dtype.type(self.epsilon))
-            self._u = (x - self.state["moving_mean"]) * self._s
-        return self._scaled(self._u)
+            s = 1 / np.sqrt(self.state["moving_variance"] + x.dtype.type(self.epsilon))
+            u = (x - self.state["moving_mean"]) * s
+        self._u, self._s = u, s
+        return self._scaled(u)
 
     def backward(self, dy):
         g = self._back(dy)
-        return normalised_back(self._u, self._s, g, self._axes) if self._axes else g * self._s
+        return normalised_back(self._u, self._s, g, self._axes, self._share) if self._axes else g * self._s
 
     def get_config(self):
         return {"momentum": self.momentum, "epsilon": self.epsilon}

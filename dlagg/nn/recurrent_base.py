@@ -13,7 +13,7 @@ from .backprop_layers import Layer, wrong_shape
 from .backprop_start import initializer
 from .neurons_activations import activation as bend
 
-# %% ../../nbs/3_nn/05_recurrent_base.ipynb #dc9d8209
+# %% ../../nbs/3_nn/05_recurrent_base.ipynb #c167eede
 class Recurrent(Layer, abstract=True):
     """The loop over steps. A subclass says how many `gates` and `states` it has, and writes `_step` and `_step_back`.
 
@@ -26,18 +26,20 @@ class Recurrent(Layer, abstract=True):
     return_sequences : bool, default False
         The state after each step, (steps, units), or after the last only, (units,).
     go_backwards : bool, default False
-        Read the sequence from its end.
+        Read the sequence from its end. The outputs are in the order of reading, as in Keras.
+    zero_output_for_mask : bool, default False
+        What is said at a step that does not count: 0, or what was said before.
     """
     uses_mask, gates, states = True, 1, 1
 
-    def __init__(self, units, activation, use_bias, return_sequences, go_backwards, kernel_initializer, recurrent_initializer, name):
+    def __init__(self, units, activation, use_bias, return_sequences, go_backwards, kernel_initializer, recurrent_initializer, zero_output_for_mask, name):
         super().__init__(name)
         if isinstance(units, bool) or not isinstance(units, (int, np.integer)) or units < 1:
             raise ValueError(f"units must be an integer, 1 or more; got {units!r}")
         self._bend, self.units, self.use_bias = bend(activation), int(units), use_bias
         self.activation, self.return_sequences, self.go_backwards = self._bend.name, return_sequences, go_backwards
         self.kernel_initializer, self.recurrent_initializer = kernel_initializer, recurrent_initializer
-        self._draw, self._draw_recurrent = initializer(kernel_initializer), initializer(recurrent_initializer)
+        self._draw, self._draw_recurrent, self.zero_output_for_mask = initializer(kernel_initializer), initializer(recurrent_initializer), zero_output_for_mask
 
     def build(self, shape, rng, dtype):
         self.output_shape(shape)
@@ -60,10 +62,10 @@ class Recurrent(Layer, abstract=True):
         return mask if self.return_sequences else None
 
     def get_config(self):
-        names = ("units", "activation", "use_bias", "return_sequences", "go_backwards", "kernel_initializer", "recurrent_initializer")
+        names = ("units", "activation", "use_bias", "return_sequences", "go_backwards", "kernel_initializer", "recurrent_initializer", "zero_output_for_mask")
         return {name: getattr(self, name) for name in names}
 
-# %% ../../nbs/3_nn/05_recurrent_base.ipynb #108421cd
+# %% ../../nbs/3_nn/05_recurrent_base.ipynb #8cf98cef
 class Forward(Recurrent, abstract=True):
     """The way through the steps."""
 
@@ -81,6 +83,8 @@ class Forward(Recurrent, abstract=True):
 
     def first_state(self, n):
         """The state before the first step: zeros, a tuple of arrays (n, units)."""
+        if not self.built:
+            raise ValueError(f"{self.name} has no weights yet; build it as part of a network, or call it on sequences (n, steps, features)")
         return tuple(np.zeros((n, self.units), self.params["kernel"].dtype) for _ in range(self.states))
 
     def step(self, x, state=None):
@@ -93,30 +97,36 @@ class Forward(Recurrent, abstract=True):
         if x.ndim != 3 or x.shape[-1] != len(self.params["kernel"]):
             raise wrong_shape(self, x.shape[1:], f"its weights are for sequences (steps, {len(self.params['kernel'])})")
         order = slice(None, None, -1 if self.go_backwards else 1)
-        self._x = np.ascontiguousarray(x.swapaxes(0, 1)[order])
-        self._mask = None if mask is None else np.asarray(mask, bool).T[order, :, None]
+        steps, mask = np.ascontiguousarray(x.swapaxes(0, 1)[order]), None if mask is None else np.asarray(mask, bool).T[order, :, None]
         with self._threads(len(x)):
-            outputs = self._run(self._sums(self._x), self.first_state(len(x)))
-        return np.stack(outputs[1:], axis=1) if self.return_sequences else outputs[-1]
+            outputs, before, kept = self._run(self._sums(steps), self.first_state(len(x)), mask)
+        self._x, self._mask, self._before, self._kept = steps, mask, before, kept
+        return self._counted(np.stack(outputs[1:], axis=1) if self.return_sequences else outputs[-1], mask)
 
-    def _run(self, sums, state):
-        "Walk through the steps and keep what the way back needs; returns h before the first step and after each."
-        self._before, self._kept, outputs = [], [], [state[0]]
+    def _run(self, sums, state, mask):
+        "Walk through the steps: h before the first step and after each; the states before each; what the way back needs."
+        outputs, before, kept = [state[0]], [], []
         for t, z in enumerate(sums):
-            self._before.append(state)
-            after, kept = self._step(z, state)
-            state = after if self._mask is None else tuple(np.where(self._mask[t], new, old) for new, old in zip(after, state))
-            self._kept.append(kept)
+            before.append(state)
+            after, some = self._step(z, state)
+            state = after if mask is None else tuple(np.where(mask[t], new, old) for new, old in zip(after, state))
+            kept.append(some)
             outputs.append(state[0])
-        return outputs
+        return outputs, before, kept
 
-# %% ../../nbs/3_nn/05_recurrent_base.ipynb #07ae6fd3
+    def _counted(self, y, mask):
+        "Outputs, or the gradient by them, with 0 at steps that do not count, where that is wanted."
+        if mask is None or not self.zero_output_for_mask:
+            return y
+        return y * (mask.swapaxes(0, 1) if self.return_sequences else mask[-1])
+
+# %% ../../nbs/3_nn/05_recurrent_base.ipynb #543b1a6b
 class Backward(Forward, abstract=True):
     """The way back through the steps, and the gradients (1)."""
 
     def backward(self, dy):
         with self._threads(len(dy)):
-            return self._gather(*self._run_back(dy))
+            return self._gather(*self._run_back(self._counted(dy, self._mask)))
 
     def _run_back(self, dy):
         "Gradients by x W + b and by h U of each step, from the last to the first."
@@ -151,12 +161,13 @@ class Backward(Forward, abstract=True):
     def _bias_gradient(self, dz, dr):
         return dz.sum(axis=0)
 
-# %% ../../nbs/3_nn/05_recurrent_base.ipynb #8de8ba71
+# %% ../../nbs/3_nn/05_recurrent_base.ipynb #feba2f16
 class SimpleRNN(Backward):
     """The state is one bent sum of input and state before: equation (2). Arguments as in Keras; see `Recurrent`."""
 
-    def __init__(self, units, activation="tanh", use_bias=True, return_sequences=False, go_backwards=False, kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal", name=None):
-        super().__init__(units, activation, use_bias, return_sequences, go_backwards, kernel_initializer, recurrent_initializer, name)
+    def __init__(self, units, activation="tanh", use_bias=True, return_sequences=False, go_backwards=False, kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal",
+                 zero_output_for_mask=False, name=None):
+        super().__init__(units, activation, use_bias, return_sequences, go_backwards, kernel_initializer, recurrent_initializer, zero_output_for_mask, name)
 
     def _step(self, z, state):
         z = z + state[0] @ self.params["recurrent_kernel"]

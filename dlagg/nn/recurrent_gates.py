@@ -11,7 +11,7 @@ import numpy as np
 from .neurons_activations import activation as bend
 from .recurrent_base import Backward
 
-# %% ../../nbs/3_nn/05_recurrent_gates.ipynb #88f1d1d9
+# %% ../../nbs/3_nn/05_recurrent_gates.ipynb #09c3b6df
 def _quick_sigmoid(z):
     half = z.dtype.type(0.5)
     a = np.tanh(z * half)
@@ -24,8 +24,8 @@ class _Gated(Backward):
     "A recurrent layer with a second activation, for its gates."
 
     def __init__(self, units, activation="tanh", recurrent_activation="sigmoid", use_bias=True, return_sequences=False, go_backwards=False,
-                 kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal", name=None):
-        super().__init__(units, activation, use_bias, return_sequences, go_backwards, kernel_initializer, recurrent_initializer, name)
+                 kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal", zero_output_for_mask=False, name=None):
+        super().__init__(units, activation, use_bias, return_sequences, go_backwards, kernel_initializer, recurrent_initializer, zero_output_for_mask, name)
         self._gate = bend(recurrent_activation)
         if self._gate.name == "sigmoid":
             self._gate = self._gate._replace(forward=_quick_sigmoid)

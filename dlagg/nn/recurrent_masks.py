@@ -11,18 +11,29 @@ import numpy as np
 from .backprop_layers import Layer, from_dict, to_dict, wrong_shape
 from .recurrent_base import Recurrent
 
-# %% ../../nbs/3_nn/05_recurrent_masks.ipynb #f10f5afe
+# %% ../../nbs/3_nn/05_recurrent_masks.ipynb #d28b08df
 class Bidirectional(Layer):
-    """A recurrent layer and its copy that reads backwards, side by side: outputs of twice the units. `layer` is not built yet."""
+    """A recurrent layer and its twin that reads backwards (Schuster and Paliwal 1997).
+
+    Parameters
+    ----------
+    layer : SimpleRNN, LSTM or GRU
+        Its arguments are taken, for two layers with weights of their own: `forth` and `back`. With `return_sequences`, both say 0 at steps that a mask leaves out, as in Keras.
+    merge_mode : {"concat", "sum", "ave", "mul"}, default "concat"
+        Side by side, which gives twice the units; or added, averaged, multiplied.
+    """
     uses_mask = True
 
-    def __init__(self, layer, name=None):
+    def __init__(self, layer, merge_mode="concat", name=None):
         super().__init__(name)
         layer = from_dict(layer) if isinstance(layer, dict) else layer
         if not isinstance(layer, Recurrent) or layer.go_backwards:
             raise ValueError(f"Bidirectional needs a recurrent layer that reads forwards, such as LSTM(8); got {layer!r}")
-        self.forth = layer
-        self.back = from_dict({"class": type(layer).__name__, "name": layer.name, "config": {**layer.get_config(), "go_backwards": True}})
+        if merge_mode not in ("concat", "sum", "ave", "mul"):
+            raise ValueError(f"merge_mode must be 'concat', 'sum', 'ave' or 'mul'; got {merge_mode!r}")
+        config = {**layer.get_config(), "zero_output_for_mask": layer.return_sequences}
+        self.forth, self.back = (from_dict({"class": type(layer).__name__, "name": layer.name, "config": {**config, "go_backwards": back}}) for back in (False, True))
+        self.merge_mode = merge_mode
 
     def build(self, shape, rng, dtype):
         for prefix, layer in (("forward", self.forth), ("backward", self.back)):
@@ -31,7 +42,7 @@ class Bidirectional(Layer):
 
     def output_shape(self, shape):
         *steps, units = self.forth.output_shape(shape)
-        return (*steps, 2 * units)
+        return (*steps, 2 * units if self.merge_mode == "concat" else units)
 
     def mask_after(self, x, mask):
         return self.forth.mask_after(x, mask)
@@ -40,33 +51,50 @@ class Bidirectional(Layer):
         return y[:, ::-1] if self.forth.return_sequences else y
 
     def forward(self, x, training=False, mask=None):
-        return np.concatenate([self.forth.forward(x, training, mask), self._turned(self.back.forward(x, training, mask))], axis=-1)
+        self._said = there, back = self.forth.forward(x, training, mask), self._turned(self.back.forward(x, training, mask))
+        if self.merge_mode == "concat":
+            return np.concatenate([there, back], axis=-1)
+        return there * back if self.merge_mode == "mul" else (there + back) / (2 if self.merge_mode == "ave" else 1)
+
+    def _parted(self, dy):
+        "The gradients by what the two layers said."
+        if self.merge_mode == "concat":
+            return dy[..., :self.forth.units], dy[..., self.forth.units:]
+        there, back = self._said
+        return {"sum": (dy, dy), "ave": (dy / 2, dy / 2), "mul": (dy * back, dy * there)}[self.merge_mode]
 
     def backward(self, dy):
-        units = self.forth.units
-        dx = self.forth.backward(dy[..., :units]) + self.back.backward(self._turned(dy[..., units:]))
+        self.forth.owes_input = self.back.owes_input = self.owes_input
+        there, back = self._parted(dy)
+        dx, dx_back = self.forth.backward(there), self.back.backward(self._turned(back))
         self.grads = {f"{prefix}_{name}": g for prefix, layer in (("forward", self.forth), ("backward", self.back)) for name, g in layer.grads.items()}
-        return dx
+        return dx + dx_back if self.owes_input else None
 
     def get_config(self):
-        return {"layer": to_dict(self.forth)}
+        return {"layer": to_dict(self.forth), "merge_mode": self.merge_mode}
 
     def keras_config(self):
         from dlagg.nn.backprop_keras import keras_layer    # here: only a move to Keras needs it
-        return {"layer": keras_layer(self.forth)}
+        return {"layer": keras_layer(self.forth), "merge_mode": self.merge_mode}
 
     @classmethod
     def from_keras(cls, layer):
         from dlagg.nn.backprop_keras import our_layer
-        if layer.merge_mode != "concat":
-            raise ValueError(f"{layer.name} (Bidirectional) has merge_mode={layer.merge_mode!r}; dlagg.nn has 'concat' only")
-        inner = our_layer(layer.forward_layer)
+        inner, back = our_layer(layer.forward_layer), our_layer(layer.backward_layer)
+        if type(back) is not type(inner) or back.get_config() != {**inner.get_config(), "go_backwards": True}:
+            raise ValueError(f"{layer.name} (Bidirectional) has a backward_layer with other arguments than its layer; dlagg.nn has the same for both only")
         inner.name = inner.name.removeprefix("forward_")    # Keras' own addition
-        return cls(inner, layer.name)
+        return cls(inner, layer.merge_mode, layer.name)
 
-# %% ../../nbs/3_nn/05_recurrent_masks.ipynb #c661d486
+# %% ../../nbs/3_nn/05_recurrent_masks.ipynb #36a63997
 class Masking(Layer):
-    """Steps whose features all equal `mask_value` do not count."""
+    """Steps whose features all equal `mask_value` do not count: layers that know masks pass over them, until a layer changes the shape of a row.
+
+    Parameters
+    ----------
+    mask_value : float, default 0
+        What sequences are filled up with, to one length.
+    """
 
     def __init__(self, mask_value=0.0, name=None):
         super().__init__(name)
@@ -81,8 +109,8 @@ class Masking(Layer):
         return (x != self.mask_value).any(axis=-1)
 
     def forward(self, x, training=False):
-        self._counts = self.mask_after(x, None)[..., None]
-        return x * self._counts
+        self._counts = counts = self.mask_after(x, None)[..., None]
+        return x * counts
 
     def backward(self, dy):
         return dy * self._counts
@@ -92,7 +120,7 @@ class Masking(Layer):
 
 
 class RepeatVector(Layer):
-    """A row, `n` times, as a sequence: from the summary of a sequence back to its length."""
+    """A row, `n` times, as a sequence (n, columns): from the summary of a sequence back to its length."""
 
     def __init__(self, n, name=None):
         super().__init__(name)
@@ -107,6 +135,9 @@ class RepeatVector(Layer):
 
     def forward(self, x, training=False):
         return np.repeat(x[:, None], self.n, axis=1)
+
+    def mask_after(self, x, mask):
+        return None    # new steps, all of which count
 
     def backward(self, dy):
         return dy.sum(axis=1)

@@ -3,6 +3,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import threading
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from conftest import ROOT
 
 from dlagg.nn import (
-    Activation, BatchNormalization, Dense, Dropout, Flatten, GradientDescent, Layer, LayerNormalization, Network, Reshape, ShapeError, check_network, from_keras, to_keras,
+    GRU, LSTM, Activation, AveragePooling2D, BatchNormalization, Bidirectional, Conv2D, Conv2DTranspose, Dense, Dropout, Flatten, GradientDescent, Layer, LayerNormalization, Masking, MaxPooling2D, Network, Reshape, SelfAttention, ShapeError,
+    check_network, from_keras, to_keras,
 )
 from dlagg.nn.backprop import gradient_sizes
 from dlagg.nn.backprop_autograd import Value
@@ -195,6 +197,65 @@ def test_there_and_back_to_keras_after_training():
     assert (from_keras(model).predict(x) == net.predict(x)).all()
 
 
+def test_what_keras_computes_otherwise_is_named_and_not_moved():
+    import keras
+    made = keras.layers
+    for shape, layer, says in [((3, 2), made.LSTM(2, return_state=True), "return_state"), ((3, 2), made.GRU(2, reset_after=False), "reset_after"), ((3, 2), made.LSTM(2, dropout=0.1), "dropout"),
+                               ((3, 2), made.BatchNormalization(axis=1), "axis"), ((2,), made.BatchNormalization(scale=False), "scale"), ((8, 8, 4), made.Conv2D(4, 3, groups=2), "groups"),
+                               ((2,), made.Dense(2, activation="silu"), "activation must be one of"), ((3, 2), made.Bidirectional(made.LSTM(2), backward_layer=made.LSTM(2, activation="relu", go_backwards=True)), "backward_layer")]:
+        with pytest.raises(ValueError, match=says):
+            from_keras(keras.Sequential([keras.Input(shape), layer]))
+
+
+def test_a_trained_layer_in_another_network_keeps_its_weights_and_serves_both():
+    x, y = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40.0) % 2
+    first = Network([Dense(4, "tanh"), BatchNormalization(), Dense(1)], random_state=0).compile("adam", "mse")
+    first.fit(x, y, epochs=2, verbose=0)
+    answers, learnt = first.predict(x), first.layers[0].params["kernel"].copy()
+    second = Network([*first.layers[:2], Dense(2)], random_state=1).build((3,))
+    assert (second.layers[0].params["kernel"] == learnt).all() and (first.predict(x) == answers).all()
+    second.compile("adam", "mse").fit(x, np.stack([y, y], axis=1), epochs=1, verbose=0)
+    assert not (first.predict(x) == answers).all()    # one layer, as in Keras
+    first.fit(x, y, epochs=1, verbose=0)
+    with pytest.raises(ShapeError, match=r"dense \(Dense\) got rows of shape \(5,\); it has weights for rows of shape \(3,\) already"):
+        Network([first.layers[0]]).build((5,))
+    assert first.predict(x).shape == (40, 1)
+
+
+def test_a_shape_that_did_not_fit_leaves_nothing_behind():
+    net = Network([Dense(3), LSTM(2), Dense(1)], random_state=0).compile("adam", "mse")
+    with pytest.raises(ShapeError, match="a table of rows is no sequence"):
+        net.fit(np.ones((4, 5)), np.ones(4), verbose=0)
+    assert net.fit(np.ones((4, 5, 1)), np.ones(4), verbose=0).history["loss"]
+
+
+@pytest.mark.parametrize("layers, shape", [
+    ([Dense(64, "gelu"), BatchNormalization(), LayerNormalization(), Activation("tanh"), Dense(3, "softmax")], (30,)),
+    ([Conv2D(4, 3, activation="relu"), MaxPooling2D(), AveragePooling2D(), Conv2DTranspose(2, 2, 2), Flatten(), Dense(3)], (12, 12, 1)),
+    ([Masking(), Bidirectional(LSTM(6, return_sequences=True)), SelfAttention(2, 3), GRU(5), Dense(3)], (6, 3)),
+], ids=["rows", "images", "sequences"])
+def test_threads_that_predict_at_once_get_their_own_answers(layers, shape):
+    net, rng = Network(layers, random_state=0).build(shape), np.random.default_rng(0)
+    tables = [rng.normal(size=(20, *shape)).astype(np.float32) for _ in range(6)]
+    wanted, wrong = [net.predict(x) for x in tables], []
+
+    def ask(x, want):
+        for _ in range(25):
+            if not np.allclose(net.predict(x), want, atol=1e-5):
+                wrong.append(1)
+    threads = [threading.Thread(target=ask, args=pair) for pair in zip(tables, wanted)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not wrong
+
+
 def test_importing_networks_is_light():
     code = "import sys, dlagg.nn; print(sorted({'keras', 'pandas', 'matplotlib', 'jax', 'torch', 'tensorflow'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -211,6 +272,8 @@ model = to_keras(net)
 assert np.abs(np.asarray(model.predict(x, verbose=0)) - net.predict(x)).max() < 1e-5
 assert (from_keras(model).predict(x) == net.predict(x)).all()
 check_layer(Dense(3, "tanh"), (4,))
+if keras.config.backend() != "jax":    # which makes float32 of it unless told otherwise
+    assert from_keras(keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, dtype="float64")])).dtype == "float64"
 print(keras.config.backend())
 """
 
