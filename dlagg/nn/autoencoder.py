@@ -11,7 +11,7 @@ import numpy as np
 from ..course.style import PALETTE
 from .backprop_fit import read_rows, same_length
 
-# %% ../../nbs/3_nn/06_autoencoder.ipynb #3676b3ed
+# %% ../../nbs/3_nn/06_autoencoder.ipynb #689a4521
 #| code-fold: true
 def principal_angles(directions, x):
     """Angles between the span of some directions and the span of as many principal directions of a table, in degrees, largest first.
@@ -28,7 +28,7 @@ def principal_angles(directions, x):
     Returns
     -------
     ndarray (k,)
-        All 0 where the spans are the same (Björck and Golub 1973).
+        All 0 where the spans are the same (Björck and Golub 1973, *Numerical methods for computing angles between linear subspaces*).
     """
     from scipy.linalg import subspace_angles    # here, because nothing else of this module needs it
     directions, x = read_rows("directions", directions), read_rows("x", x)
