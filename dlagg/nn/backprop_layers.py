@@ -24,7 +24,7 @@ def wrong_shape(layer, shape, rule):
     "A `ShapeError` to raise."
     return ShapeError(f"{layer.name} ({type(layer).__name__}) got rows of shape {tuple(shape)}; {rule}")
 
-# %% ../../nbs/3_nn/02_backprop_layers.ipynb #70e63dab
+# %% ../../nbs/3_nn/02_backprop_layers.ipynb #18d5b261
 class Layer:
     """A step of a network.
 
@@ -42,10 +42,13 @@ class Layer:
     uses_mask = False    # whether `forward` takes `mask`, of shape (n, steps): the steps that count
 
     def __init_subclass__(cls, abstract=False):
-        if not abstract and not cls.__name__.startswith("_"):
+        known = Layer.kinds.get(cls.__name__)
+        if not abstract and not cls.__name__.startswith("_") and (known is None or known.__module__ == "__main__" or cls.__module__ != "__main__"):
             Layer.kinds[cls.__name__] = cls
 
     def __init__(self, name=None):
+        if not isinstance(name, (str, type(None))):
+            raise ValueError(f"name must be a text; got {name!r}. An argument may stand in the wrong place: beyond the first ones, say which is which")
         self.name = name or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
         self.params, self.grads, self.state, self.built = {}, {}, {}, False
 
