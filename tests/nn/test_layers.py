@@ -294,3 +294,16 @@ def test_on_another_backend_weights_and_outputs_are_the_same(backend):
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     done = subprocess.run([str(python), "-c", PROGRAM], capture_output=True, text=True, env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": path})
     assert done.returncode == 0 and done.stdout.split()[-1] == backend, done.stderr[-1500:]
+
+
+def test_a_class_of_a_notebook_takes_no_name_from_a_module():
+    def made(name):
+        return type(name, (Layer,), {"__module__": "__main__"})
+    try:
+        made("Dense")
+        assert Layer.kinds["Dense"] is Dense
+        made("Mine")
+        again = made("Mine")    # a cell that ran twice
+        assert Layer.kinds["Mine"] is again
+    finally:
+        Layer.kinds.pop("Mine", None)
