@@ -27,7 +27,7 @@ def _check_layers(layers):
         seen.add(layer.name)
     return layers
 
-# %% ../../nbs/3_nn/02_backprop_chain.ipynb #a93d0f41
+# %% ../../nbs/3_nn/02_backprop_chain.ipynb #2d4ccad2
 def _check_shape(shape):
     "The shape of a row, as a tuple; the steps of a sequence may be None."
     if not isinstance(shape, (tuple, list)):
@@ -87,6 +87,12 @@ class Chain:
         self.input_shape = shape
         return self
 
+    def shape_after(self, shape):
+        """The shape of an output row for an input row of this shape."""
+        for layer in self.layers:
+            shape = layer.output_shape(shape)
+        return tuple(shape)
+
     def takes(self, shape):
         """Whether the network was built for rows of this shape."""
         return len(shape) == len(self.input_shape) and all(length in (None, n) for n, length in zip(shape, self.input_shape))
@@ -110,7 +116,7 @@ class Chain:
             sums = False
         return dy if to_input else None
 
-# %% ../../nbs/3_nn/02_backprop_chain.ipynb #75741650
+# %% ../../nbs/3_nn/02_backprop_chain.ipynb #2f71f927
 class Weighted(Chain):
     """A chain whose weights go in and out."""
 
@@ -118,6 +124,11 @@ class Weighted(Chain):
     def parameters(self):
         """All parameters, as the arrays that training changes in place."""
         return [value for layer in self.layers for value in layer.params.values()]
+
+    @property
+    def shrinks(self):
+        """For each of `parameters`, whether weight decay pulls on it: kernels, not biases and scales."""
+        return [value.ndim > 1 and "bias" not in name for layer in self.layers for name, value in layer.params.items()]
 
     @property
     def gradients(self):

@@ -13,7 +13,7 @@ import numpy as np
 
 from .neurons_losses import as_numbers
 
-# %% ../../nbs/3_nn/02_backprop_fit.ipynb #5d820900
+# %% ../../nbs/3_nn/02_backprop_fit.ipynb #c6da2465
 def read_rows(name, rows):
     """An array of numbers of shape (n, ...), n at least 1; ValueError for anything else. NaN and infinity are counted."""
     if hasattr(rows, "toarray"):
@@ -36,7 +36,7 @@ def same_length(**tables):
     "Complain unless all tables have as many rows."
     for name, table in tables.items():
         if not hasattr(table, "__len__") or np.shape(table) == ():
-            raise ValueError(f"{name} must have a row for each row of {next(iter(tables))}; got {table!r}")
+            raise ValueError(f"{name} must have a row for each row of {next(iter(tables))}; got {np.asarray(table).item()!r}")
     if len({len(t) for t in tables.values()}) > 1:
         raise ValueError("as many rows are needed in each: " + ", ".join(f"{name} has {len(t)}" for name, t in tables.items()))
 

@@ -5,11 +5,14 @@
 # %% auto #0
 __all__ = ['behind_activation', 'Compiled', 'Trained', 'Network']
 
-# %% ../../nbs/3_nn/02_backprop_network.ipynb #84d0db06
+# %% ../../nbs/3_nn/02_backprop_network.ipynb #60f9b909
 import json
+import warnings
 import zipfile
+import zlib
 from copy import copy
 from math import prod
+from numbers import Integral, Real
 
 import numpy as np
 
@@ -17,11 +20,11 @@ from ..course.home import writing
 from ..course.machine import threads_for
 from .backprop_chain import Weighted
 from .backprop_descent import GradientDescent, optimizer_of
-from .backprop_fit import History, batches, diverged, metric_of, read_rows, same_length
+from .backprop_fit import METRICS, History, batches, diverged, metric_of, read_rows, same_length
 from .backprop_layers import ShapeError, from_dict, to_dict
-from .neurons_losses import Loss, loss_of
+from .neurons_losses import Loss, as_numbers, loss_of
 
-# %% ../../nbs/3_nn/02_backprop_network.ipynb #7cb14052
+# %% ../../nbs/3_nn/02_backprop_network.ipynb #a279656f
 def behind_activation(loss, layer):
     """The loss to be used on the sums of the last layer, or None where the outputs themselves must do."""
     if loss.activation is None or loss.from_logits or getattr(layer, "activation", None) != loss.activation or not hasattr(layer, "backward_sums"):
@@ -37,24 +40,59 @@ class Compiled(Weighted):
     loss = optimizer = None
 
     def compile(self, optimizer="rmsprop", loss=None, metrics=()):
-        """Choose optimizer, loss and metrics, by name or as objects; see `optimizer_of`, `loss_of`, `metric_of`."""
+        """Choose how to train; returns the network itself.
+
+        Parameters
+        ----------
+        optimizer : str or GradientDescent, default "rmsprop"
+            "gradient_descent", "sgd", "rmsprop", "adam", "adamw", with their defaults, or one with rates of your own, such as `Adam(0.01)`. One that remembers serves one network.
+        loss : str or Loss
+            "mse", "mae", "huber", "binary_crossentropy", "categorical_crossentropy" (one-hot rows), "sparse_categorical_crossentropy" (class numbers).
+        metrics : list of str or functions, default ()
+            "accuracy", "mae", "mse", or functions `(y, out)` that give one number a row.
+
+        Raises
+        ------
+        ValueError
+            For a name that is none of these.
+        """
         self.optimizer, self.loss = optimizer_of(optimizer), loss_of(loss)
-        self.metrics = dict(metric_of(m) for m in metrics)
-        self._on_sums = behind_activation(self.loss, self.layers[-1]) if self.layers else None
+        self.metrics = dict(metric_of(m) for m in ([metrics] if isinstance(metrics, str) or callable(metrics) else metrics))
+        self._look_behind()
         return self
+
+    def build(self, shape):
+        super().build(shape)
+        self._look_behind()    # layers may have been added after compile
+        return self
+
+    build.__doc__ = Weighted.build.__doc__
+
+    def _look_behind(self):
+        "Find out whether the loss is to be used on the sums of the last layer."
+        self._on_sums = behind_activation(self.loss, self.layers[-1]) if self.loss is not None and self.layers else None
 
     def _ready(self, x):
         "Built, compiled, and made for rows like these."
         if self.loss is None:
             raise RuntimeError("the network has no loss yet; call compile(optimizer=..., loss=...) first")
         self._check_rows(x)
+        if self.output_shape[-1] == 1 and getattr(self.layers[-1], "activation", None) == "softmax":
+            raise ValueError(f"{self.layers[-1].name} has a softmax over a single output, which is always 1; yes or no needs a 'sigmoid', several classes an output each")
 
     def _check_rows(self, x):
         if self.input_shape is None:
             self.build(x.shape[1:])
-        if x.shape[1:] != self.input_shape:
-            raise ShapeError(f"the network was built for rows of shape {self.input_shape}; x has rows of shape {x.shape[1:]}"
-                             + (f", which x.reshape(-1, {', '.join(map(str, self.input_shape))}) would mend" if np.prod(x.shape[1:]) == np.prod(self.input_shape) else ""))
+        if not self.takes(x.shape[1:]):
+            raise ShapeError(f"the network was built for rows of shape {self.input_shape}; x has rows of shape {x.shape[1:]}{self._mend(x.shape)}")
+
+    def _mend(self, shape):
+        "What would make rows of the right shape from an array of this shape, as the end of a message."
+        if self.takes(shape):
+            return "; a single row becomes a table by x[None]"
+        if None in self.input_shape or prod(shape[1:]) != prod(self.input_shape):
+            return ""
+        return f", which x.reshape(-1, {', '.join(map(str, self.input_shape))}) would mend"
 
     def _masked(self, weight):
         "Weights in which steps that do not count have 0, and the others so much more that the loss is their mean, as in Keras."
@@ -81,10 +119,10 @@ class Compiled(Weighted):
         """One step of the optimizer on one batch: returns `(loss, outputs)` from before the step."""
         value, out = self.gradient(x, y, weight)
         if np.isfinite(value):
-            self.optimizer.update(self.parameters, self.gradients)
+            self.optimizer.update(self.parameters, self.gradients, self.shrinks)
         return value, out
 
-# %% ../../nbs/3_nn/02_backprop_network.ipynb #ead842bf
+# %% ../../nbs/3_nn/02_backprop_network.ipynb #8f599a1d
 def _show_epochs(epochs, verbose):
     "An iterator over the epochs, with a progress bar where one is wanted."
     if verbose in ("auto", 1, True):
@@ -94,13 +132,22 @@ def _show_epochs(epochs, verbose):
 
 
 def _split(x, y, weight, share):
-    "Training and validation rows: the last `share` of them validate, as in Keras."
-    if not 0 <= share < 1:
+    "Training and validation rows: the last `share` of them validate, rounded down to whole rows."
+    if not isinstance(share, Real) or not 0 <= share < 1:
         raise ValueError(f"validation_split must be a number from 0 to below 1; got {share!r}")
     cut = len(x) - int(len(x) * share)
     if share and not 0 < cut < len(x):
         raise ValueError(f"validation_split={share} of {len(x)} rows leaves nothing on one side")
-    return (x[:cut], y[:cut], None if weight is None else weight[:cut]), ((x[cut:], y[cut:]) if share else None)
+    before, after = (tuple(None if table is None else table[rows] for table in (x, y, weight)) for rows in (slice(cut), slice(cut, None)))
+    return before, after if share else None
+
+
+def _check_fit(batch_size, epochs, validation_data):
+    for name, value in (("batch_size", batch_size), ("epochs", epochs)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+            raise ValueError(f"{name} must be an integer, 1 or more; got {value!r}")
+    if validation_data is not None and (not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3)):
+        raise ValueError(f"validation_data must be (x, y) or (x, y, sample_weight); got a {type(validation_data).__name__}" + (f" of {len(validation_data)}" if hasattr(validation_data, "__len__") else ""))
 
 
 def _report(bar, verbose, epoch, epochs, logs):
@@ -122,7 +169,7 @@ def _threads(net, size):
     uses = [prod(n or 1 for n in layer.output_shape(layer.input_shape)[:-1]) * p.size for layer in net.layers for p in layer.params.values() if p.ndim > 1]
     return threads_for(size * max(uses, default=0))
 
-# %% ../../nbs/3_nn/02_backprop_network.ipynb #57f2293f
+# %% ../../nbs/3_nn/02_backprop_network.ipynb #191cf458
 class Trained(Compiled):
     """A compiled chain that learns from tables."""
 
@@ -140,24 +187,35 @@ class Trained(Compiled):
             Such as `EarlyStopping()`.
         validation_split : float, default 0
             The last share of the rows is not trained on, but validates each epoch.
-        validation_data : (x, y), optional
+        validation_data : (x, y) or (x, y, sample_weight), optional
             Rows of your own to validate with.
         shuffle : bool, default True
-        sample_weight : array of n numbers, optional
+        sample_weight : array (n,), or (n, steps) where the outputs are sequences, optional
+            What each row counts for in the loss, 0 or more. The sum is divided by the number of rows all the same, as in Keras.
+
+        Raises
+        ------
+        ValueError
+            For NaN, for targets that do not fit the loss (all are looked at before the first step), and for arguments that cannot be.
+        ShapeError
+            Names the layer that the rows do not fit.
+        RuntimeError
+            Before `compile`.
+        TrainingDiverged
+            Where the loss becomes NaN or infinite; names the first layer that produced it.
         """
+        callbacks = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+        _check_fit(batch_size, epochs, validation_data)
         x, y, weight = self._tables(x, y, sample_weight)
-        for name, value in (("batch_size", batch_size), ("epochs", epochs)):
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-                raise ValueError(f"{name} must be an integer, 1 or more; got {value!r}")
         (x, y, weight), held_out = _split(x, y, weight, validation_split)
-        held_out, history, self.stop_training = validation_data or held_out, History(), False
+        held_out, history, self.stop_training = (*validation_data, None)[:3] if validation_data else held_out, History(), False
         _call(callbacks, "on_train_begin", self)
         bar = _show_epochs(epochs, verbose)
         for epoch in bar:
             with _threads(self, batch_size):
                 logs = self._epoch(epoch, x, y, weight, batch_size, shuffle)
             if held_out is not None:
-                logs |= {f"val_{name}": value for name, value in self.evaluate(*held_out, return_dict=True).items()}
+                logs |= {f"val_{name}": value for name, value in self.evaluate(*held_out[:2], return_dict=True, sample_weight=held_out[2]).items()}
             history.append(epoch, logs)
             _report(bar, verbose, epoch, epochs, logs)
             _call(callbacks, "on_epoch_end", epoch, logs, self)
@@ -167,15 +225,23 @@ class Trained(Compiled):
         return history
 
     def _tables(self, x, y, sample_weight=None):
-        x, y = read_rows("x", x), np.asarray(y)
+        x, y = read_rows("x", x), as_numbers(y)
         same_length(x=x, y=y)
         self._ready(x)
+        self.loss.check(y, np.broadcast_to(np.zeros((), self.dtype), (len(x), *self.shape_after(x.shape[1:]))))    # all of them, before the first step
         if sample_weight is not None:
             sample_weight = read_rows("sample_weight", sample_weight).astype(self.dtype)
             same_length(x=x, sample_weight=sample_weight)
             if sample_weight.min() < 0:
                 raise ValueError(f"sample_weight must be 0 or more; got {sample_weight.min():g}")
         return x, y, sample_weight
+
+    def _measured(self, metric, y, out):
+        "Mean of a metric over the rows of the last forward pass, or over their steps that count."
+        values = np.asarray(metric(y, out))
+        if self._mask is not None and values.shape == self._mask.shape and self._mask.any():
+            values = values[self._mask]
+        return float(values.mean())
 
     def _epoch(self, epoch, x, y, weight, size, shuffle):
         "One pass over the rows: loss and metrics, averaged over rows."
@@ -188,10 +254,10 @@ class Trained(Compiled):
                 raise diverged(self, some, epoch, number, value, self.optimizer.rate())
             totals["loss"] += value * len(rows)
             for name, metric in self.metrics.items():
-                totals[name] += float(np.mean(metric(targets, out))) * len(rows)
+                totals[name] += self._measured(metric, targets, out) * len(rows)
         return {name: total / len(x) for name, total in totals.items()}
 
-# %% ../../nbs/3_nn/02_backprop_network.ipynb #0f35c225
+# %% ../../nbs/3_nn/02_backprop_network.ipynb #f4e0b2ff
 class Network(Trained):
     """Layers, one after the other, that learn by gradient descent: Keras' `Sequential`, in NumPy.
 
@@ -211,30 +277,33 @@ class Network(Trained):
     """
 
     def predict(self, x, batch_size=256):
-        """Outputs for each row, shape (n, ...)."""
+        """Outputs for each row, shape (n, ...). Several threads may ask at once. NaN and rows of another shape are refused."""
         x = read_rows("x", x)
         self._check_rows(x)
         with _threads(self, batch_size):
             return np.concatenate([self.forward(x[rows].astype(self.dtype, copy=False)) for rows in batches(len(x), batch_size)])
 
-    def evaluate(self, x, y, batch_size=256, return_dict=False):
-        """Loss and metrics on rows that are not trained on: a list, or a dict by name."""
-        x, y, _ = self._tables(x, y)
+    def evaluate(self, x, y, batch_size=256, return_dict=False, sample_weight=None):
+        """Loss and metrics on rows that are not trained on: a list, or a dict by name. Weights count in the loss, as in `fit`."""
+        x, y, weight = self._tables(x, y, sample_weight)
         totals = dict.fromkeys(["loss", *self.metrics], 0.0)
         for rows in batches(len(x), batch_size):
             with _threads(self, batch_size):
                 out = self.forward(x[rows].astype(self.dtype, copy=False))
-            totals["loss"] += self._loss(y[rows], out) * len(rows)
+            totals["loss"] += self._loss(y[rows], out, None if weight is None else weight[rows]) * len(rows)
             for name, metric in self.metrics.items():
-                totals[name] += float(np.mean(metric(y[rows], out))) * len(rows)
+                totals[name] += self._measured(metric, y[rows], out) * len(rows)
         found = {name: total / len(x) for name, total in totals.items()}
         return found if return_dict else list(found.values())
 
     def save(self, path):
-        """Write layers, weights, loss and optimizer to one file, whole or not at all: arrays of NumPy's npz and a header in JSON."""
+        """Write layers, weights, loss and optimizer to one file, whole or not at all: arrays of NumPy's npz and a header in JSON.
+
+        Functions of your own are not in it: a warning says that a metric is left out, and that a schedule of the rate is kept as the rate now.
+        """
         head, arrays = _taken_apart(self)
         with writing(path) as draft, open(draft, "wb") as file:
-            np.savez(file, head=np.array(json.dumps(head)), **arrays)
+            np.savez(file, head=np.array(json.dumps(head, default=_plain)), **arrays)
 
     def _more(self):
         "What a subclass wants in the header of its file."
@@ -248,13 +317,14 @@ class Network(Trained):
     @classmethod
     def load(cls, path):
         """Read what `save` wrote; ValueError if the file holds something else. Training goes on where it stopped."""
-        try:
-            with np.load(path, allow_pickle=False) as held:
-                return _built(cls, json.loads(str(held["head"])), held)
-        except (AttributeError, EOFError, IndexError, KeyError, MemoryError, TypeError, ValueError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} is not a saved network, or it is damaged: {error!r}") from error
+        with open(path, "rb") as file:    # outside: a file that is not there is not damaged
+            try:
+                with np.load(file, allow_pickle=False) as held:
+                    return _built(cls, json.loads(str(held["head"])), held)
+            except (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+                raise ValueError(f"{path} is not a saved network, or it is damaged: {error!r}") from error
 
-# %% ../../nbs/3_nn/02_backprop_network.ipynb #bfcab406
+# %% ../../nbs/3_nn/02_backprop_network.ipynb #ebb7cbda
 _FORMAT = "dlagg.nn/1"
 
 
@@ -262,14 +332,27 @@ def _taken_apart(net):
     "`(head, arrays)` of a built network."
     if net.input_shape is None:
         raise ValueError("the network is not built yet, there is nothing to save; call fit or build first")
-    head = {"format": _FORMAT, "class": type(net).__name__, **net._more(), "layers": [to_dict(layer) for layer in net.layers], "input_shape": net.input_shape, "dtype": net.dtype, "random_state": net.random_state}
+    head = {"format": _FORMAT, "class": type(net).__name__, **net._more(), "layers": [to_dict(layer) for layer in net.layers], "input_shape": net.input_shape, "dtype": net.dtype,
+            "random_state": net.random_state if isinstance(net.random_state, Integral) else None}    # a generator has moved on
     arrays = {f"weight.{i}": value for i, value in enumerate(net.get_weights())}
     if net.loss is not None:
         optimizer = net.optimizer
-        head |= {"loss": [type(net.loss).__name__, net.loss.get_config()], "metrics": list(net.metrics),
+        known = [name for name, metric in net.metrics.items() if METRICS.get(name) is metric]
+        for name in net.metrics.keys() - set(known):
+            warnings.warn(f"the metric {name!r} is a function of yours, which a file does not hold: it is left out", stacklevel=3)
+        if callable(optimizer.learning_rate):
+            warnings.warn(f"the schedule of the learning rate is a function, which a file does not hold: its rate now, {optimizer.rate():g}, is kept", stacklevel=3)
+        head |= {"loss": [type(net.loss).__name__, net.loss.get_config()], "metrics": known,
                  "optimizer": [type(optimizer).__name__, optimizer.get_config(), optimizer.steps, {name: len(held) for name, held in optimizer.slots.items()}]}
         arrays |= {f"slot.{name}.{i}": value for name, held in optimizer.slots.items() for i, value in enumerate(held)}
     return head, arrays
+
+
+def _plain(value):
+    "A number of NumPy's as JSON knows it."
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{value!r} cannot be written to a file; it must be a number, a text, a list or None")
 
 
 def _named(kinds, name):
@@ -280,16 +363,26 @@ def _named(kinds, name):
     raise ValueError(f"there is no loss or optimizer {name!r}")
 
 
+def _floats(array):
+    if array.dtype.kind != "f":
+        raise ValueError(f"it holds weights of the type {array.dtype}")
+    return array
+
+
 def _built(cls, head, arrays):
     "The network that a file describes."
     if (head["format"], head["class"]) != (_FORMAT, cls.__name__):
         raise ValueError(f"it holds a {head['class']} in the format {head['format']!r}, expected a {cls.__name__} in {_FORMAT!r}")
     net = cls._made([from_dict(held) for held in head["layers"]], head).build(head["input_shape"])
-    net.set_weights([arrays[f"weight.{i}"] for i in range(len(net.get_weights()))])
+    net.set_weights([_floats(arrays[f"weight.{i}"]) for i in range(len(net.get_weights()))])
     if "loss" in head:
         kind, config, steps, slots = head["optimizer"]
         optimizer = _named(GradientDescent.kinds.values(), kind)(**config)
-        optimizer.steps, optimizer.slots = steps, {name: [arrays[f"slot.{name}.{i}"] for i in range(n)] for name, n in slots.items()}
+        if not isinstance(steps, int) or steps < 0:
+            raise ValueError(f"it says that the optimizer has made {steps!r} steps")
+        optimizer.steps, optimizer.slots = steps, {name: [_floats(arrays[f"slot.{name}.{i}"]) for i in range(n)] for name, n in slots.items()}
+        if any([a.shape for a in slot] != [p.shape for p in net.parameters] for slot in optimizer.slots.values()):
+            raise ValueError("what the optimizer remembers does not fit the weights")
         loss = _named(Loss.__subclasses__() + [s for k in Loss.__subclasses__() for s in k.__subclasses__()], head["loss"][0])
         net.compile(optimizer, loss(**head["loss"][1]), head["metrics"])
     return net

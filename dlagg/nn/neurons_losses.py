@@ -14,7 +14,7 @@ from scipy.special import expit
 
 from .neurons_activations import activation
 
-# %% ../../nbs/3_nn/01_neurons_losses.ipynb #ec7a5580
+# %% ../../nbs/3_nn/01_neurons_losses.ipynb #edf9063f
 class Loss:
     """A loss: `loss(y, out)` is a number, `loss.gradient(y, out)` its gradient by `out`, of shape (n, ...). A subclass writes `check`, `rows` and `slope`."""
 
@@ -55,7 +55,7 @@ def as_numbers(rows):
     if isinstance(rows, np.ma.MaskedArray) and rows.dtype.kind in "fiub":
         return rows.astype(float).filled(np.nan)    # not the numbers under the mask
     rows = np.asarray(rows)
-    if rows.dtype == object and rows.size and all(isinstance(value, (Number, np.bool_)) and not isinstance(value, complex) or _missing(value) for value in rows.flat):
+    if rows.dtype == object and rows.ndim and rows.size and all(isinstance(value, (Number, np.bool_)) and not isinstance(value, complex) or _missing(value) for value in rows.flat):
         return np.array([np.nan if _missing(value) else float(value) for value in rows.flat]).reshape(rows.shape)
     return rows
 

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
 
 from dlagg.nn import (
-    BatchNormalization, Dense, Dropout, EarlyStopping, GradientDescent, History, LayerNormalization, Network, TrainingDiverged,
+    GRU, Adam, AdamW, BatchNormalization, Dense, Dropout, EarlyStopping, GradientDescent, History, LayerNormalization, Masking, Network, TrainingDiverged,
 )
 from dlagg.nn.backprop_fit import batches
 
@@ -74,6 +75,8 @@ def test_tables_of_every_kind():
     want = classifier().fit(x, y, epochs=2, verbose=0).history
     for some, truth in ((pd.DataFrame(x), pd.Series(y)), (x.tolist(), y.tolist()), (np.asfortranarray(x), y.astype(np.uint8)), (x[::-1][::-1], y)):
         assert np.allclose(classifier().fit(some, truth, epochs=2, verbose=0).history["loss"], want["loss"], rtol=1e-6)
+    mixed = pd.DataFrame(x).assign(whole=y, yes=y > 0)
+    assert mixed.to_numpy().dtype == object and np.isfinite(classifier().fit(mixed, pd.Series(y).astype("Int64"), epochs=1, verbose=0).history["loss"]).all()
     bytes_ = np.random.default_rng(0).integers(0, 255, (40, 4)).astype(np.uint8)
     assert np.isfinite(classifier(rate=1e-3).fit(bytes_, y[:40], epochs=1, verbose=0).history["loss"]).all()
 
@@ -87,6 +90,45 @@ def test_weights_of_rows_count_and_a_weight_of_0_is_as_good_as_absent():
         net.fit(x, truth, epochs=5, batch_size=60, sample_weight=weight, verbose=0)
         fitted.append(net.predict(x))
     assert (fitted[0] == fitted[1]).all()
+
+
+def test_weights_may_be_a_column_and_count_in_validation():
+    x, y = rows(60)
+    weight = np.arange(60.0)
+    found = []
+    for given in (weight, weight[:, None]):
+        net = Network([Dense(3, "softmax")], random_state=0).compile(GradientDescent(0.01), "sparse_categorical_crossentropy")
+        found.append(net.fit(x, y, epochs=2, batch_size=60, sample_weight=given, validation_data=(x, y, given), verbose=0).history)
+    assert found[0] == found[1]
+    assert np.isclose(found[0]["val_loss"][0], found[0]["loss"][1])    # the second epoch begins where the first was judged
+    with pytest.raises(ValueError, match="sample_weight must be one number for each row"):
+        net.fit(x, y, sample_weight=np.ones((60, 2)), verbose=0)
+
+
+def test_metrics_leave_out_the_steps_that_do_not_count():
+    x, y = np.zeros((2, 3, 1)), np.zeros((2, 3, 1))
+    x[0, 0], y[0, 0] = 1, 1
+    x[1] = 1
+    net = Network([Masking(), Dense(1)], random_state=0).compile("gradient_descent", "mse", ["mae"]).build((3, 1))
+    net.set_weights([[[1.0]], [0.0]])    # right for the first row, wrong by 1 for the three steps of the second
+    assert net.evaluate(x, y) == [0.75, 0.75]
+
+
+def test_one_optimizer_serves_one_network():
+    x, y = rows()
+    adam = Adam(0.01)
+    nets = [Network([Dense(3, "softmax")], random_state=0).compile(adam, "sparse_categorical_crossentropy") for _ in range(2)]
+    nets[0].fit(x, y, epochs=1, verbose=0)
+    with pytest.raises(ValueError, match="make a new Adam for each network"):
+        nets[1].fit(x, y, epochs=1, verbose=0)
+    nets[0].compile(adam, "sparse_categorical_crossentropy").fit(x, y, epochs=1, verbose=0)    # compiled anew, it goes on
+
+
+def test_decay_leaves_biases_alone_however_many_axes_they_have():
+    net = Network([GRU(3), Dense(1)], random_state=0).compile(AdamW(0.1, weight_decay=1.0), "mse").build((4, 2))
+    net.layers[0].params["bias"][...] = 1
+    net.fit(np.zeros((5, 4, 2)), np.zeros(5), sample_weight=np.zeros(5), epochs=3, verbose=0)    # no gradient, only decay
+    assert (net.layers[0].params["bias"] == 1).all() and np.isclose(np.abs(net.layers[0].params["recurrent_kernel"]).sum(), 0.9**3 * np.abs(Network([GRU(3)], random_state=0).build((4, 2)).layers[0].params["recurrent_kernel"]).sum())
 
 
 @pytest.mark.parametrize("loss, last, y, contains", [
@@ -111,7 +153,13 @@ def test_targets_of_the_wrong_kind_are_explained(loss, last, y, contains):
     ({"x": np.array([[1.0, np.nan]] * 4)}, "x contains NaN or infinity, in 4 of 4 rows (the first: row 0)"),
     ({"x": np.ones((0, 2)), "y": np.ones(0)}, "x must have one row at least"),
     ({"x": np.array([["a", "b"]] * 4)}, "x must hold numbers"),
+    ({"x": [[1.0, 2.0], [3.0]]}, "x has rows of different lengths"),
+    ({"x": np.ma.masked_array(np.ones((4, 2)), mask=np.eye(4, 2))}, "x contains NaN or infinity, in 2 of 4 rows"),
+    ({"x": pd.DataFrame({"a": [1, None, 3, 4], "b": [True, False, True, None]})}, "x contains NaN or infinity, in 2 of 4 rows"),
+    ({"x": csr_matrix(np.eye(4))}, "x is a sparse matrix of shape (4, 4); x.toarray() makes it an array"),
     ({"y": np.ones(3)}, "x has 4, y has 3"),
+    ({"y": None}, "y must have a row for each row of x"),
+    ({"validation_data": np.ones((4, 2))}, "validation_data must be (x, y) or (x, y, sample_weight)"),
     ({"batch_size": 0}, "batch_size must be an integer, 1 or more; got 0"),
     ({"epochs": 1.5}, "epochs must be an integer, 1 or more; got 1.5"),
     ({"validation_split": 1.0}, "validation_split must be a number from 0 to below 1; got 1.0"),
@@ -216,7 +264,13 @@ def rewritten(path, change):
     lambda head: {"weight.0": None},
     lambda head: {"head": np.array("no JSON")},
     lambda head: {"head": np.array("[]")},
-], ids=range(15))
+    lambda head: {"head": np.array("[" * 100_000)},
+    lambda head: {"weight.0": np.full((4, 8), "a")},
+    lambda head: {"weight.0": np.ones((4, 8)) * 1j},
+    lambda head: head["optimizer"].__setitem__(2, -5),
+    lambda head: head["optimizer"].__setitem__(3, {"v": 1}),
+    lambda head: head["layers"][0].update(name=5),
+], ids=range(21))
 def test_a_file_that_was_tampered_with_is_refused(saved, change):
     _, path, _, _ = saved
     rewritten(path, change)
@@ -234,6 +288,16 @@ def test_a_file_with_an_object_in_it_runs_no_code(saved, tmp_path):
     with pytest.raises(ValueError, match="is not a saved network"):
         Network.load(path)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("place, byte", [("method", 99), ("flag", 32), ("version", 200)])
+def test_an_archive_of_another_kind_is_refused(saved, place, byte):
+    _, path, _, _ = saved
+    torn = bytearray(path.read_bytes())
+    torn[torn.index(b"PK\x01\x02") + {"version": 6, "flag": 8, "method": 10}[place]] = byte    # in the first entry of the directory
+    path.write_bytes(torn)
+    with pytest.raises(ValueError, match="is not a saved network"):
+        Network.load(path)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])

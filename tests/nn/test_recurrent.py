@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlagg.nn import GRU, LSTM, Bidirectional, Dense, Masking, Network, RepeatVector, ShapeError, SimpleRNN, check_network, from_keras, gradient_lengths, to_keras, windows_of
+from dlagg.nn import (
+    GRU, LSTM, BatchNormalization, Bidirectional, Dense, Flatten, LayerNormalization, Masking, Network, RepeatVector, SelfAttention, ShapeError, SimpleRNN, check_network, from_keras, gradient_lengths, to_keras, windows_of,
+)
 from dlagg.nn.backprop_contract import check_gradients, check_habits
 
 KINDS = [SimpleRNN, LSTM, GRU]
@@ -40,10 +42,12 @@ def test_gradients_of_any_shape(kind, units, steps, features, rows, sequences, b
     check_gradients(layer, (steps, features), rows=rows, seed=seed)
 
 
-@settings(max_examples=15, deadline=None)
-@given(kinds, st.integers(1, 3), sizes, st.integers(1, 3), st.booleans(), seeds)
-def test_gradients_in_both_directions(kind, units, steps, features, sequences, seed):
-    check_gradients(Bidirectional(kind(units, return_sequences=sequences)), (steps, features), rows=2, seed=seed)
+@settings(max_examples=25, deadline=None)
+@given(kinds, st.integers(1, 3), sizes, st.integers(1, 3), st.booleans(), st.sampled_from(["concat", "sum", "ave", "mul"]), seeds)
+def test_gradients_in_both_directions(kind, units, steps, features, sequences, merge_mode, seed):
+    layer = Bidirectional(kind(units, return_sequences=sequences), merge_mode)
+    check_habits(layer, (steps, features))
+    check_gradients(layer, (steps, features), rows=2, seed=seed)
 
 
 @settings(max_examples=40, deadline=None)
@@ -89,6 +93,58 @@ def test_masks_of_any_pattern_have_the_gradient_of_the_loss(kind):
     x[0] = 0    # a row in which no step counts
     net = Network([Masking(), Bidirectional(kind(3, return_sequences=True)), kind(2), Dense(1)], random_state=0, dtype="float64").compile("gradient_descent", "mse")
     assert check_network(net, x, rng.normal(size=(6, 1)), places=8) < 1e-6
+
+
+@each
+@pytest.mark.parametrize("last", [False, True])
+def test_what_a_mask_leaves_out_in_keras(kind, last):
+    rng = np.random.default_rng(4)
+    x = (rng.normal(size=(6, 5, 3)) * (rng.random((6, 5, 1)) < 0.7)).astype(np.float32)
+    layers = [Masking(), kind(3, return_sequences=True, zero_output_for_mask=True), Bidirectional(kind(4, return_sequences=not last), "sum"), BatchNormalization(momentum=0.5), LayerNormalization()]
+    net = Network([*layers, *([] if last else [Flatten()]), Dense(1)], random_state=0).build((5, 3)).compile("gradient_descent", "mse")    # Flatten sees what stands at steps that do not count
+    model, y = to_keras(net), rng.normal(size=(6, 1)).astype(np.float32)
+    np.testing.assert_allclose(model.predict(x, verbose=0), net.predict(x), atol=1e-5)
+    model.compile("sgd", "mse")    # both have a rate of 0.01
+    for _ in range(3):
+        assert abs(float(model.train_on_batch(x, y)) - net.train_on_batch(x, y)[0]) < 1e-5
+    for ours, theirs in zip(net.get_weights(), model.get_weights()):
+        np.testing.assert_allclose(ours, theirs, atol=2e-5)
+    np.testing.assert_allclose(from_keras(model).predict(x), model.predict(x, verbose=0), atol=1e-5)
+
+
+def test_masked_normalisation_has_the_gradient_of_the_loss():
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(6, 4, 2)) * (rng.random((6, 4, 1)) < 0.6)
+    net = Network([Masking(), Dense(3, "tanh"), BatchNormalization(epsilon=0.1), Flatten(), Dense(1)], random_state=0, dtype="float64").compile("gradient_descent", "mse")
+    assert check_network(net, x, rng.normal(size=(6, 1))) < 1e-6
+
+
+@pytest.mark.parametrize("n", [4, 6])
+def test_a_mask_ends_where_the_steps_end(n):
+    x, y = np.random.default_rng(0).normal(size=(n, 4, 2)), np.arange(n * 1.0)
+    x[0, 2:] = 0
+    nets = [Network([*first, Flatten(), Dense(1)], random_state=0).compile("gradient_descent", "mse") for first in ([], [Masking()])]
+    plain, masked = (net.fit(x, y, epochs=2, batch_size=n, verbose=0).history["loss"] for net in nets)
+    assert plain == masked    # with 4 rows of 4 steps, weights of steps would be broadcast over rows, unseen
+
+
+@each
+def test_sequences_of_any_length(kind, tmp_path):
+    rng = np.random.default_rng(0)
+    layers = [Masking(), Bidirectional(kind(3, return_sequences=True)), BatchNormalization(), SelfAttention(1, 2), kind(2), Dense(1)]
+    net = Network(layers, random_state=0).build((None, 2)).compile("adam", "mse")
+    for steps in (5, 3):
+        net.fit(rng.normal(size=(8, steps, 2)), rng.normal(size=8), verbose=0)
+    net.save(tmp_path / "net.npz")
+    again, x = Network.load(tmp_path / "net.npz"), rng.normal(size=(3, 7, 2))
+    np.testing.assert_array_equal(again.predict(x), net.predict(x))
+    with pytest.raises(ShapeError, match=r"the network was built for rows of shape \(None, 2\); x has rows of shape \(7, 3\)"):
+        net.predict(np.ones((1, 7, 3)))
+    plain = Network([kind(3, return_sequences=True), Dense(2)], random_state=0).build((None, 2))
+    model = to_keras(plain)
+    assert model.input_shape == (None, None, 2)
+    np.testing.assert_allclose(model.predict(x, verbose=0), plain.predict(x), atol=1e-5)
+    assert from_keras(model).input_shape == (None, 2)
 
 
 @each
@@ -152,6 +208,9 @@ def test_the_forget_gate_starts_open():
     (lambda: LSTM(2).output_shape((28, 28, 1)), ShapeError, "it needs sequences (steps, features)"),
     (lambda: Bidirectional(Dense(2)), ValueError, "Bidirectional needs a recurrent layer"),
     (lambda: Bidirectional(GRU(2, go_backwards=True)), ValueError, "reads forwards"),
+    (lambda: Bidirectional(GRU(2), "max"), ValueError, "merge_mode must be 'concat', 'sum', 'ave' or 'mul'; got 'max'"),
+    (lambda: LSTM(2).step(np.ones((1, 2))), ValueError, "lstm has no weights yet"),
+    (lambda: Network([LSTM(2)]).build((4, None)), ValueError, "None only as the steps of sequences"),
     (lambda: RepeatVector(0), ValueError, "n must be an integer, 1 or more; got 0"),
     (lambda: gradient_lengths(LSTM(2), np.ones((3, 4))), ValueError, "x must be sequences, shape (n, steps, features); got the shape (3, 4)"),
 ])
