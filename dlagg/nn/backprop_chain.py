@@ -27,7 +27,7 @@ def _check_layers(layers):
         seen.add(layer.name)
     return layers
 
-# %% ../../nbs/3_nn/02_backprop_chain.ipynb #2d4ccad2
+# %% ../../nbs/3_nn/02_backprop_chain.ipynb #514fc50a
 def _check_shape(shape):
     "The shape of a row, as a tuple; the steps of a sequence may be None."
     if not isinstance(shape, (tuple, list)):
@@ -39,9 +39,9 @@ def _check_shape(shape):
             raise ValueError(f"shape must hold integers, 1 or more, and None only as the steps of sequences, (None, features); got {tuple(shape)}")
     return tuple(n if n is None else int(n) for n in shape)
 
-
-class Chain:
-    """Layers one after the other: `forward`, `backward`, weights. `Network` adds training."""
+# %% ../../nbs/3_nn/02_backprop_chain.ipynb #6edd3ad9
+class _Built:
+    "Layers one after the other, and the shapes of their rows."
 
     def __init__(self, layers=(), *, random_state=None, dtype="float32"):
         if np.dtype(dtype).kind != "f":
@@ -96,6 +96,10 @@ class Chain:
     def takes(self, shape):
         """Whether the network was built for rows of this shape."""
         return len(shape) == len(self.input_shape) and all(length in (None, n) for n, length in zip(shape, self.input_shape))
+
+# %% ../../nbs/3_nn/02_backprop_chain.ipynb #52dd23e1
+class Chain(_Built):
+    """Layers one after the other: `forward`, `backward`, weights. `Network` adds training."""
 
     def forward(self, x, training=False):
         """Outputs for a table of rows; what `backward` needs is kept in the layers."""

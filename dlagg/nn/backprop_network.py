@@ -24,7 +24,7 @@ from .backprop_fit import METRICS, History, batches, diverged, metric_of, read_r
 from .backprop_layers import ShapeError, from_dict, to_dict
 from .neurons_losses import Loss, as_numbers, loss_of
 
-# %% ../../nbs/3_nn/02_backprop_network.ipynb #a279656f
+# %% ../../nbs/3_nn/02_backprop_network.ipynb #e28ebfc1
 def behind_activation(loss, layer):
     """The loss to be used on the sums of the last layer, or None where the outputs themselves must do."""
     if loss.activation is None or loss.from_logits or getattr(layer, "activation", None) != loss.activation or not hasattr(layer, "backward_sums"):
@@ -33,10 +33,9 @@ def behind_activation(loss, layer):
     on_sums.from_logits = True
     return on_sums
 
-
-class Compiled(Weighted):
-    """A chain with a loss and an optimizer: one step at a time."""
-
+# %% ../../nbs/3_nn/02_backprop_network.ipynb #edfd27c1
+class _Ready(Weighted):
+    "A chain that knows its loss, its optimizer and its rows."
     loss = optimizer = None
 
     def compile(self, optimizer="rmsprop", loss=None, metrics=()):
@@ -94,6 +93,10 @@ class Compiled(Weighted):
             return ""
         return f", which x.reshape(-1, {', '.join(map(str, self.input_shape))}) would mend"
 
+# %% ../../nbs/3_nn/02_backprop_network.ipynb #b6175bea
+class Compiled(_Ready):
+    """A chain with a loss and an optimizer: one step at a time."""
+
     def _masked(self, weight):
         "Weights in which steps that do not count have 0, and the others so much more that the loss is their mean, as in Keras."
         if self._mask is None:
@@ -105,6 +108,13 @@ class Compiled(Weighted):
         "Loss of the last forward pass, as a number."
         weight = self._masked(weight)
         return self._on_sums(y, self.layers[-1]._z, weight) if self._on_sums else self.loss(y, out, weight)
+
+    def _measured(self, metric, y, out):
+        "Mean of a metric over the rows of the last forward pass, or over their steps that count."
+        values = np.asarray(metric(y, out))
+        if self._mask is not None and values.shape == self._mask.shape and self._mask.any():
+            values = values[self._mask]
+        return float(values.mean())
 
     def gradient(self, x, y, weight=None):
         """Forward and backward for one batch: fills all gradients; returns `(loss, outputs)`."""
@@ -169,7 +179,7 @@ def _threads(net, size):
     uses = [prod(n or 1 for n in layer.output_shape(layer.input_shape)[:-1]) * p.size for layer in net.layers for p in layer.params.values() if p.ndim > 1]
     return threads_for(size * max(uses, default=0))
 
-# %% ../../nbs/3_nn/02_backprop_network.ipynb #191cf458
+# %% ../../nbs/3_nn/02_backprop_network.ipynb #d18eb0bf
 class Trained(Compiled):
     """A compiled chain that learns from tables."""
 
@@ -235,13 +245,6 @@ class Trained(Compiled):
             if sample_weight.min() < 0:
                 raise ValueError(f"sample_weight must be 0 or more; got {sample_weight.min():g}")
         return x, y, sample_weight
-
-    def _measured(self, metric, y, out):
-        "Mean of a metric over the rows of the last forward pass, or over their steps that count."
-        values = np.asarray(metric(y, out))
-        if self._mask is not None and values.shape == self._mask.shape and self._mask.any():
-            values = values[self._mask]
-        return float(values.mean())
 
     def _epoch(self, epoch, x, y, weight, size, shuffle):
         "One pass over the rows: loss and metrics, averaged over rows."
@@ -324,7 +327,7 @@ class Network(Trained):
             except (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
                 raise ValueError(f"{path} is not a saved network, or it is damaged: {error!r}") from error
 
-# %% ../../nbs/3_nn/02_backprop_network.ipynb #ebb7cbda
+# %% ../../nbs/3_nn/02_backprop_network.ipynb #6b6c1575
 _FORMAT = "dlagg.nn/1"
 
 
@@ -354,7 +357,7 @@ def _plain(value):
         return value.item()
     raise TypeError(f"{value!r} cannot be written to a file; it must be a number, a text, a list or None")
 
-
+# %% ../../nbs/3_nn/02_backprop_network.ipynb #04fcfd7b
 def _named(kinds, name):
     "The class of this name; ValueError if there is none."
     for kind in kinds:
