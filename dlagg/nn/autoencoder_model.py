@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['GaussianNoise', 'Autoencoder']
 
-# %% ../../nbs/3_nn/06_autoencoder_model.ipynb #48d55782
+# %% ../../nbs/3_nn/06_autoencoder_model.ipynb #6ef9ec94
 from numbers import Real
 
 import numpy as np
 
+from .backprop_chain import passed
 from .backprop_fit import batches, read_rows
 from .backprop_layers import Layer
 from .backprop_network import Network
@@ -44,7 +45,7 @@ class GaussianNoise(Layer):
     def get_config(self):
         return {"stddev": self.stddev}
 
-# %% ../../nbs/3_nn/06_autoencoder_model.ipynb #83caf89d
+# %% ../../nbs/3_nn/06_autoencoder_model.ipynb #c197af2b
 class Autoencoder(Network):
     """Layers that shorten, then layers that restore; trained to give back its input.
 
@@ -84,10 +85,7 @@ class Autoencoder(Network):
         x = read_rows("x", x)
         out = []
         for rows in batches(len(x), batch_size):
-            part = x[rows].astype(self.dtype, copy=False)
-            for layer in layers:
-                part = layer.forward(part)
-            out.append(part)
+            out.append(passed(layers, x[rows].astype(self.dtype, copy=False))[0])
         return np.concatenate(out)
 
     def encode(self, x, batch_size=256):

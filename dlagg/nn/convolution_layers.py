@@ -130,7 +130,7 @@ class _Convolution(Bent):
         names = ("filters", "kernel_size", "strides", "padding", "dilation_rate", "activation", "use_bias", "kernel_initializer")
         return {name: getattr(self, name) for name in names}
 
-# %% ../../nbs/3_nn/04_convolution_layers.ipynb #29120583
+# %% ../../nbs/3_nn/04_convolution_layers.ipynb #d91552b0
 class Conv2D(_Convolution):
     """Kernels moved over images: each output is the sum of a window times a kernel (cross-correlation), plus a bias.
 
@@ -141,8 +141,14 @@ class Conv2D(_Convolution):
     kernel_size, strides, dilation_rate : int or two ints
         Height and width of the kernels; pixels from one window to the next; pixels from one entry of a kernel to the next.
     padding : {"valid", "same"}, default "valid"
+        Windows inside the image only, or ceil(n / stride) of them in each direction.
     activation, use_bias, kernel_initializer
         As in `Dense`.
+
+    Raises
+    ------
+    ShapeError
+        For rows that are no images (height, width, channels), with other channels than the first ones, or smaller than a window.
     """
 
     def build(self, shape, rng, dtype):
@@ -172,9 +178,21 @@ class Conv2D(_Convolution):
             self.grads["bias"] = bias_gradient(dz)
         return spread(dz, self.params["kernel"], self._f, self._shape) if self.owes_input else None
 
-# %% ../../nbs/3_nn/04_convolution_layers.ipynb #6e8e124a
+# %% ../../nbs/3_nn/04_convolution_layers.ipynb #8f8bf92c
 class Conv2DTranspose(_Convolution):
-    """The gradient of `Conv2D` as a layer: images become `strides` times larger. Arguments as in `Conv2D`, without dilation."""
+    """The gradient of `Conv2D` as a layer: images become `strides` times larger.
+
+    Parameters
+    ----------
+    filters : int
+        Channels of the output.
+    kernel_size, strides : int or two ints
+        Height and width of the kernels; pixels of the output from one window to the next, default 1.
+    padding : {"valid", "same"}, default "valid"
+        Height and width of the output: n * stride + max(kernel - stride, 0), or n * stride.
+    activation, use_bias, kernel_initializer
+        As in `Dense`.
+    """
 
     def __init__(self, filters, kernel_size, strides=(1, 1), padding="valid", activation=None, use_bias=True, kernel_initializer="glorot_uniform", name=None):
         super().__init__(filters, kernel_size, strides, padding, (1, 1), activation, use_bias, kernel_initializer, name)

@@ -105,9 +105,14 @@ class GlobalAveragePooling2D(Layer):
     def backward(self, dy):
         return np.broadcast_to(dy[:, None, None] / dy.dtype.type(self._shape[1] * self._shape[2]), self._shape).copy()
 
-# %% ../../nbs/3_nn/04_convolution_pooling.ipynb #f94f9a40
+# %% ../../nbs/3_nn/04_convolution_pooling.ipynb #2408dec5
 class UpSampling2D(Layer):
-    """Each pixel repeated `size` times in height and width."""
+    """Each pixel repeated: (height, width, channels) becomes (height * size[0], width * size[1], channels).
+
+    Parameters
+    ----------
+    size : int or two ints, default 2
+    """
 
     def __init__(self, size=(2, 2), name=None):
         super().__init__(name)

@@ -161,9 +161,24 @@ class Backward(Forward, abstract=True):
     def _bias_gradient(self, dz, dr):
         return dz.sum(axis=0)
 
-# %% ../../nbs/3_nn/05_recurrent_base.ipynb #feba2f16
+# %% ../../nbs/3_nn/05_recurrent_base.ipynb #c4bf96a2
 class SimpleRNN(Backward):
-    """The state is one bent sum of input and state before: equation (2). Arguments as in Keras; see `Recurrent`."""
+    """The state is one bent sum of input and state before (Elman 1990): equation (2), for sequences (steps, features).
+
+    Parameters
+    ----------
+    units : int
+        Numbers in the state, and in each output.
+    activation : str, default "tanh"
+    use_bias : bool, default True
+    return_sequences : bool, default False
+        Whether to say something after each step, (steps, units), or after the last only, (units,).
+    go_backwards : bool, default False
+        Read the sequence from its end.
+    kernel_initializer, recurrent_initializer : str, defaults "glorot_uniform" and "orthogonal"
+    zero_output_for_mask : bool, default False
+        Say 0 at a step that does not count, instead of what was said before.
+    """
 
     def __init__(self, units, activation="tanh", use_bias=True, return_sequences=False, go_backwards=False, kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal",
                  zero_output_for_mask=False, name=None):

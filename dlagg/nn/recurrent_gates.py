@@ -11,7 +11,7 @@ import numpy as np
 from .neurons_activations import activation as bend
 from .recurrent_base import Backward
 
-# %% ../../nbs/3_nn/05_recurrent_gates.ipynb #09c3b6df
+# %% ../../nbs/3_nn/05_recurrent_gates.ipynb #73a7fd80
 def _quick_sigmoid(z):
     half = z.dtype.type(0.5)
     a = np.tanh(z * half)
@@ -36,7 +36,25 @@ class _Gated(Backward):
 
 
 class LSTM(_Gated):
-    """Long short-term memory: equations (1) and (2). Arguments and first weights as in Keras: the forget gate's bias starts at 1, so that nothing is forgotten at first."""
+    """Long short-term memory (Hochreiter and Schmidhuber 1997): equations (1) and (2), for sequences (steps, features). Weights in Keras' order, gates i, f, candidate, o; the forget gate's bias starts at 1, so that nothing is forgotten at first.
+
+    Parameters
+    ----------
+    units : int
+        Numbers in the state, and in each output.
+    activation : str, default "tanh"
+        Of the candidate and of the cell.
+    recurrent_activation : str, default "sigmoid"
+        Of the gates.
+    use_bias : bool, default True
+    return_sequences : bool, default False
+        Whether to say something after each step, (steps, units), or after the last only, (units,).
+    go_backwards : bool, default False
+        Read the sequence from its end.
+    kernel_initializer, recurrent_initializer : str, defaults "glorot_uniform" and "orthogonal"
+    zero_output_for_mask : bool, default False
+        Say 0 at a step that does not count, instead of what was said before.
+    """
     gates, states = 4, 2
 
     def _first_bias(self, dtype):
@@ -63,9 +81,27 @@ class LSTM(_Gated):
         dz[:, middle] = self._bend.backward(z[:, middle], candidate, da[:, middle])
         return dz, dz, [0, dc * f]
 
-# %% ../../nbs/3_nn/05_recurrent_gates.ipynb #12f40cda
+# %% ../../nbs/3_nn/05_recurrent_gates.ipynb #a8f6b930
 class GRU(_Gated):
-    """Gated recurrent unit, equation (4), with `reset_after=True` as in Keras."""
+    """Gated recurrent unit (Cho et al. 2014): equation (4), with `reset_after=True` as in Keras, for sequences (steps, features). Weights in Keras' order, gates z, r, candidate.
+
+    Parameters
+    ----------
+    units : int
+        Numbers in the state, and in each output.
+    activation : str, default "tanh"
+        Of the candidate.
+    recurrent_activation : str, default "sigmoid"
+        Of the gates.
+    use_bias : bool, default True
+    return_sequences : bool, default False
+        Whether to say something after each step, (steps, units), or after the last only, (units,).
+    go_backwards : bool, default False
+        Read the sequence from its end.
+    kernel_initializer, recurrent_initializer : str, defaults "glorot_uniform" and "orthogonal"
+    zero_output_for_mask : bool, default False
+        Say 0 at a step that does not count, instead of what was said before.
+    """
     gates, states = 3, 1
 
     def _first_bias(self, dtype):

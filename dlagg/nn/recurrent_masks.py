@@ -91,7 +91,7 @@ class Bidirectional(Layer):
         inner.name = inner.name.removeprefix("forward_")    # Keras' own addition
         return cls(inner, layer.merge_mode, layer.name)
 
-# %% ../../nbs/3_nn/05_recurrent_masks.ipynb #36a63997
+# %% ../../nbs/3_nn/05_recurrent_masks.ipynb #15c09540
 class Masking(Layer):
     """Steps whose features all equal `mask_value` do not count: layers that know masks pass over them, until a layer changes the shape of a row.
 
@@ -125,7 +125,13 @@ class Masking(Layer):
 
 
 class RepeatVector(Layer):
-    """A row, `n` times, as a sequence (n, columns): from the summary of a sequence back to its length."""
+    """A row, `n` times, as a sequence (n, columns): from the summary of a sequence back to its length.
+
+    Parameters
+    ----------
+    n : int
+        Steps.
+    """
 
     def __init__(self, n, name=None):
         super().__init__(name)

@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 from conftest import ROOT
 
 from dlagg.nn import (
-    Adam, Autoencoder, Dense, GaussianNoise, Masking, Network, QueryPooling, Sampling, SelfAttention, ShapeError, VariationalAutoencoder, check_network, decoded_grid, latent_map, lbfgs, plot_attention,
+    LSTM, Adam, Autoencoder, Dense, GaussianNoise, Masking, Network, QueryPooling, RepeatVector, Sampling, SelfAttention, ShapeError, VariationalAutoencoder, check_network, decoded_grid, latent_map, lbfgs, plot_attention,
     principal_angles, to_keras,
 )
 from dlagg.nn.attention_layers import attend, attend_back
@@ -225,3 +225,12 @@ def test_a_network_with_a_query_learns_what_a_mean_cannot_see(tmp_path):
     assert net.layers[1].weights[np.arange(800), marked].mean() > 0.8    # it looks at the mark
     net.save(tmp_path / "net.npz")
     assert np.array_equal(Network.load(tmp_path / "net.npz").predict(x), net.predict(x))
+
+
+def test_codes_of_sequences_are_those_that_training_saw():
+    x = np.random.default_rng(0).normal(size=(6, 5, 2))
+    x[:, 3:] = 0
+    model = Autoencoder([Masking(), LSTM(3)], [RepeatVector(5), LSTM(2, return_sequences=True)], random_state=0).compile("adam")
+    model.fit(x, epochs=1, verbose=0)
+    assert np.allclose(model.decode(model.encode(x)), model.predict(x), atol=1e-6)
+    assert np.allclose(model.encode(x), model.layers[1].forward(x[:, :3].astype(np.float32)), atol=1e-6)    # steps that do not count are passed over
