@@ -13,9 +13,12 @@ import numpy as np
 from .autoencoder_model import Autoencoder
 from .backprop_layers import Layer, wrong_shape
 
-# %% ../../nbs/3_nn/06_autoencoder_variational.ipynb #be459116
+# %% ../../nbs/3_nn/06_autoencoder_variational.ipynb #4741a5e0
 class Sampling(Layer):
-    """Draws codes by equation (3) in training, and gives their means in prediction; adds `weight` times KL of equation (2) to the loss."""
+    """Draws codes by equation (3) in training, and gives their means in prediction; adds `weight` times KL of equation (2) to the loss.
+
+    Rows of 2 k numbers, k means and then k logarithms of variances, become rows of k.
+    """
 
     weight = 1.0
 

@@ -80,9 +80,17 @@ def metric_of(metric):
         raise ValueError(f"metrics must be functions or among {', '.join(map(repr, METRICS))}; got {metric!r}")
     return metric, METRICS[metric]
 
-# %% ../../nbs/3_nn/02_backprop_fit.ipynb #74ed55e3
+# %% ../../nbs/3_nn/02_backprop_fit.ipynb #696f90d6
 class History:
-    """What `fit` returns: `history` is a dict of lists, one number an epoch."""
+    """What `fit` returns.
+
+    Attributes
+    ----------
+    history : dict of str to list of float
+        "loss", the metrics, and each of them with "val_" in front where rows validate: one number an epoch, a mean over the rows.
+    epoch : list of int
+        Numbers of the epochs, from 0.
+    """
 
     def __init__(self):
         self.history, self.epoch = {}, []

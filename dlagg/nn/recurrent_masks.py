@@ -5,7 +5,9 @@
 # %% auto #0
 __all__ = ['merged', 'parted', 'Bidirectional', 'Masking', 'RepeatVector']
 
-# %% ../../nbs/3_nn/05_recurrent_masks.ipynb #0eb19617
+# %% ../../nbs/3_nn/05_recurrent_masks.ipynb #44a0c8fe
+from numbers import Real
+
 import numpy as np
 
 from .backprop_layers import Layer, from_dict, to_dict, wrong_shape
@@ -91,7 +93,7 @@ class Bidirectional(Layer):
         inner.name = inner.name.removeprefix("forward_")    # Keras' own addition
         return cls(inner, layer.merge_mode, layer.name)
 
-# %% ../../nbs/3_nn/05_recurrent_masks.ipynb #15c09540
+# %% ../../nbs/3_nn/05_recurrent_masks.ipynb #29449100
 class Masking(Layer):
     """Steps whose features all equal `mask_value` do not count: layers that know masks pass over them, until a layer changes the shape of a row.
 
@@ -103,6 +105,8 @@ class Masking(Layer):
 
     def __init__(self, mask_value=0.0, name=None):
         super().__init__(name)
+        if not isinstance(mask_value, Real) or not np.isfinite(mask_value):
+            raise ValueError(f"mask_value must be a finite number (NaN equals nothing, not even itself); got {mask_value!r}")
         self.mask_value = float(mask_value)
 
     def output_shape(self, shape):

@@ -42,6 +42,7 @@ def test_a_file_gives_the_same_model_and_training_goes_on(make, tmp_path):
     assert np.array_equal(again.predict(x), model.predict(x)) and np.array_equal(again.encode(x), model.encode(x)) and np.array_equal(again.anomaly_score(x), model.anomaly_score(x))
     assert np.isfinite(again.fit(x, epochs=1, verbose=0).history["loss"]).all()
     assert getattr(again, "beta", None) == getattr(model, "beta", None)
+    assert make is plain or again._sampling.weight == model._sampling.weight == 0.1 / 5
     other = Autoencoder if make is variational else VariationalAutoencoder
     with pytest.raises(ValueError, match="not a saved network"):
         other.load(tmp_path / "model.npz")
