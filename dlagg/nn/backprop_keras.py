@@ -45,7 +45,7 @@ def to_keras(network):
     model.set_weights(network.get_weights())
     return model
 
-# %% ../../nbs/3_nn/02_backprop_keras.ipynb #09fd2cc0
+# %% ../../nbs/3_nn/02_backprop_keras.ipynb #e9666a50
 IGNORED = {"name", "trainable", "dtype", "batch_input_shape", "sparse", "optional", "build_config", "seed", "synchronized", "quantization_config", "lora_rank", "lora_alpha",
            "unroll", "use_cudnn", "implementation", "unit_forget_bias"}    # say how, where or when, not what
 
@@ -63,15 +63,23 @@ def _config(layer):
     held = {name: value for name, value in held.items() if not name.endswith("_initializer") or value in INITIALIZERS}    # one that we do not have: its work is done
     if held.get("data_format") == "channels_last":
         del held["data_format"]    # whatever this Keras' own default is, it is ours
-    if held.get("axis") == (-1,):
-        held["axis"] = -1    # a built LayerNormalization writes its axis as a list
+    if "axis" in held:
+        held["axis"] = _axis(layer, held["axis"])
     return held
+
+
+def _axis(layer, axis):
+    "The axis of a normalisation, -1 where it is the last: a built LayerNormalization writes a list, and images are often normalised over axis 3."
+    axis = axis[0] if isinstance(axis, tuple) and len(axis) == 1 else axis
+    came = getattr(layer, "input", None)    # None where it was never called, a list where a mask came with it
+    came = came[0] if isinstance(came, list) else came
+    return -1 if came is not None and axis == len(came.shape) - 1 else axis
 
 
 def _other(layer, name, value):
     return ValueError(f"{layer.name} ({type(layer).__name__}) has {name}={value!r}, which dlagg.nn does not compute; its Keras default, or a layer without it, can be moved")
 
-
+# %% ../../nbs/3_nn/02_backprop_keras.ipynb #d1d27a46
 def our_layer(layer):
     """Our layer for a Keras layer, without weights; ValueError names what we cannot compute."""
     kind = Layer.kinds.get(type(layer).__name__)
@@ -86,7 +94,10 @@ def our_layer(layer):
     for name, value in config.items():
         if name not in ours and not name.endswith("_initializer") and (name == "data_format" or value != default.get(name)):
             raise _other(layer, name, value)
-    return kind(**given, name=layer.name)
+    try:
+        return kind(**given, name=layer.name)
+    except ValueError as error:
+        raise ValueError(f"{layer.name} ({type(layer).__name__}) cannot be moved: {error}") from None
 
 
 def _needed(layer):
