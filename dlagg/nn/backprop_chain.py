@@ -39,7 +39,7 @@ def _check_shape(shape):
             raise ValueError(f"shape must hold integers, 1 or more, and None only as the steps of sequences, (None, features); got {tuple(shape)}")
     return tuple(n if n is None else int(n) for n in shape)
 
-# %% ../../nbs/3_nn/02_backprop_chain.ipynb #6edd3ad9
+# %% ../../nbs/3_nn/02_backprop_chain.ipynb #ba909546
 class _Built:
     "Layers one after the other, and the shapes of their rows."
 
@@ -76,15 +76,15 @@ class _Built:
         if not self.layers:
             raise ValueError("the network has no layers")
         shape, fresh = _check_shape(shape), [layer for layer in self.layers if not layer.built]
-        self.output_shape = shape
+        out = shape
         try:
             for layer in self.layers:
-                self.output_shape = layer.start(self.output_shape, self.rng, self.dtype)
+                out = layer.start(out, self.rng, self.dtype)
         except Exception:
             for layer in fresh:
                 layer.built = False    # or its weights, made for a wrong shape, would be kept
             raise
-        self.input_shape = shape
+        self.input_shape, self.output_shape = shape, out
         return self
 
     def shape_after(self, shape):
