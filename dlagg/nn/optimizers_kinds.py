@@ -5,15 +5,17 @@
 # %% auto #0
 __all__ = ['SGD', 'RMSprop', 'Adam', 'AdamW', 'exponential_decay', 'cosine_decay', 'step_decay']
 
-# %% ../../nbs/3_nn/03_optimizers_kinds.ipynb #46fd97d2
+# %% ../../nbs/3_nn/03_optimizers_kinds.ipynb #94fb3fb2
+from numbers import Real
+
 import numpy as np
 
-from .backprop_descent import GradientDescent
+from .backprop_descent import GradientDescent, check_above
 
-# %% ../../nbs/3_nn/03_optimizers_kinds.ipynb #ea4266e9
+# %% ../../nbs/3_nn/03_optimizers_kinds.ipynb #9f8af61d
 def _share(name, value):
     "A number in [0, 1)."
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < 1:
         raise ValueError(f"{name} must be a number from 0 to below 1; got {value!r}")
     return float(value)
 
@@ -43,12 +45,24 @@ class SGD(GradientDescent):
             v -= move                                              # (1)
             p += v * p.dtype.type(self.momentum) - move if self.nesterov else v    # (2)
 
-# %% ../../nbs/3_nn/03_optimizers_kinds.ipynb #d1d48687
+# %% ../../nbs/3_nn/03_optimizers_kinds.ipynb #0af1953e
 class RMSprop(GradientDescent):
-    """Steps divided by the root of the running mean of squared gradients: equation (3). Defaults as in Keras: rate 0.001, rho 0.9, epsilon 1e-7."""
+    """Steps divided by the root of the running mean of squared gradients: equation (3) (Tieleman and Hinton 2012).
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 0.001
+    rho : float in [0, 1), default 0.9
+        Share of the running mean that is kept in each step.
+    epsilon : float, default 1e-7
+        Keeps the root above 0.
+    **limits
+        `weight_decay`, `clipvalue`, `clipnorm`, `global_clipnorm`: see `GradientDescent`.
+    """
 
     def __init__(self, learning_rate=0.001, rho=0.9, epsilon=1e-7, **limits):
         super().__init__(learning_rate, **limits)
+        check_above("epsilon", epsilon)
         self.rho, self.epsilon = _share("rho", rho), float(epsilon)
 
     def step(self, params, grads, rate):
@@ -57,12 +71,24 @@ class RMSprop(GradientDescent):
             s += (g * g - s) * number(1 - self.rho)
             p -= number(rate) * g / np.sqrt(s + number(self.epsilon))    # (3)
 
-# %% ../../nbs/3_nn/03_optimizers_kinds.ipynb #e068082e
+# %% ../../nbs/3_nn/03_optimizers_kinds.ipynb #32c9d645
 class Adam(GradientDescent):
-    """Running means of gradients and of their squares: equations (4) and (5). Defaults as in Keras: rate 0.001, 0.9, 0.999, epsilon 1e-7."""
+    """Running means of gradients and of their squares: equations (4) and (5) (Kingma and Ba 2015).
+
+    Parameters
+    ----------
+    learning_rate : float or schedule, default 0.001
+    beta_1, beta_2 : float in [0, 1), default 0.9 and 0.999
+        Shares of the two running means that are kept in each step.
+    epsilon : float, default 1e-7
+        Keeps the root above 0.
+    **limits
+        `weight_decay`, `clipvalue`, `clipnorm`, `global_clipnorm`: see `GradientDescent`.
+    """
 
     def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-7, **limits):
         super().__init__(learning_rate, **limits)
+        check_above("epsilon", epsilon)
         self.beta_1, self.beta_2, self.epsilon = _share("beta_1", beta_1), _share("beta_2", beta_2), float(epsilon)
 
     def step(self, params, grads, rate):
@@ -79,7 +105,7 @@ class Adam(GradientDescent):
 
 
 class AdamW(Adam):
-    """Adam whose weights shrink apart from the gradient (Loshchilov and Hutter 2019): `weight_decay` 0.004 by default, as in Keras. Biases do not shrink."""
+    """Adam whose weights shrink apart from the gradient (Loshchilov and Hutter 2019). Arguments as in `Adam`, and `weight_decay`, default 0.004. Biases do not shrink; in Keras they do, unless excluded."""
 
     def __init__(self, learning_rate=0.001, weight_decay=0.004, beta_1=0.9, beta_2=0.999, epsilon=1e-7, **limits):
         super().__init__(learning_rate, beta_1, beta_2, epsilon, weight_decay=weight_decay, **limits)
