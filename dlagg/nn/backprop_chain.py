@@ -125,7 +125,7 @@ class Chain(_Built):
             sums = False
         return dy if to_input else None
 
-# %% ../../nbs/3_nn/02_backprop_chain.ipynb #2f71f927
+# %% ../../nbs/3_nn/02_backprop_chain.ipynb #2d82aefe
 class Weighted(Chain):
     """A chain whose weights go in and out."""
 
@@ -165,9 +165,11 @@ class Weighted(Chain):
         """Print the layers, their output shapes and their numbers of parameters."""
         if self.input_shape is None:
             raise ValueError("the network is not built yet; call build((columns,)) or fit")
-        shape, lines = self.input_shape, [f"{'layer':<28}{'output shape':<22}{'parameters':>11}"]
-        for layer in self.layers:
+        names = [f"{layer.name} ({type(layer).__name__})" for layer in self.layers]
+        wide = max(27, *map(len, names)) + 1
+        shape, lines = self.input_shape, [f"{'layer':<{wide}}{'output shape':<22}{'parameters':>11}"]
+        for layer, name in zip(self.layers, names):
             shape = layer.output_shape(shape)
             size = sum(value.size for value in layer.params.values())
-            lines.append(f"{layer.name + ' (' + type(layer).__name__ + ')':<28}{'(n, ' + ', '.join(map(str, shape)) + ')':<22}{size:>11,}")
-        print("\n".join([*lines, f"{'in all':<50}{self.count_params():>11,}"]))
+            lines.append(f"{name:<{wide}}{'(n, ' + ', '.join(map(str, shape)) + ')':<22}{size:>11,}")
+        print("\n".join([*lines, f"{'in all':<{wide + 22}}{self.count_params():>11,}"]))
