@@ -9,9 +9,9 @@ __all__ = ['decompose', 'stl', 'plot_decomposition', 'strength']
 import numpy as np
 import pandas as pd
 
+from ..course.checks import check_choice, check_integer
 from ..course.machine import compiled
 from .arima_series import read_series, season
-from .model import check_choice, check_integer
 
 # %% ../../nbs/2_mining/06_arima_decompose.ipynb #e24e0248
 def _centred(values, m):

@@ -13,10 +13,10 @@ import pandas as pd
 from scipy.optimize import minimize
 from sklearn.utils.validation import check_is_fitted
 
+from ..course.checks import check_integer
 from ..course.machine import compiled, one_blas_thread
 from .arima_decompose import decompose
 from .arima_series import Forecaster, normal_interval, period_of, season
-from .model import check_integer
 
 # %% ../../nbs/2_mining/06_arima_ets.ipynb #21bbf934
 _KINDS = {None: 0, "add": 1, "mul": 2}    # of trend and season; errors are 1 or 2 too

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
+from ..course.checks import check_integer
 from .arima_baselines import Drift, MeanForecast, Naive, SeasonalNaive
 from .arima_series import check_level, period_of, read_regressors, read_series
-from .model import check_integer
 
 # %% ../../nbs/2_mining/06_arima_evaluate.ipynb #6a9d2225
 def _pair(y_true, *others):

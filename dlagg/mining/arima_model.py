@@ -16,12 +16,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ..course.checks import check_choice, check_integer
 from ..course.machine import one_blas_thread
 from .arima_fit import difference, errors, inverse, levels, observed, one_step, opg, search, solve
 from .arima_likelihood import coefficients, polynomials, start, whiten
 from .arima_series import Forecaster, check_level, future_index, normal_interval, read_regressors
 from .arima_tests import ljung_box, plot_residuals
-from .model import check_choice, check_integer
 
 # %% ../../nbs/2_mining/06_arima_model.ipynb #8a581941
 def read_orders(order, seasonal_order):

@@ -12,12 +12,12 @@ from math import inf
 import numpy as np
 import pandas as pd
 
+from ..course.checks import check_choice, check_integer
 from .arima_fit import difference, levels, search, solve
 from .arima_likelihood import coefficients
 from .arima_model import ARIMA, check_columns
 from .arima_series import period_of, read_regressors, read_series
 from .arima_tests import ndiffs, nsdiffs
-from .model import check_choice, check_integer
 
 # %% ../../nbs/2_mining/06_arima_search.ipynb #28aff78a
 def root_distances(natural, sizes):

@@ -16,7 +16,8 @@ from scipy.special import ndtri
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from .model import Saved, check_integer, check_number
+from ..course.checks import check_integer, check_number
+from .model import Saved
 
 # %% ../../nbs/2_mining/06_arima_series.ipynb #09e102d7
 class Observed(NamedTuple):

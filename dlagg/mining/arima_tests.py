@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import chdtrc, ndtr, ndtri
 
+from ..course.checks import check_choice, check_integer, check_number
 from ..course.machine import one_blas_thread
 from .arima_decompose import _strength
 from .arima_series import check_level, period_of, read_series, season
-from .model import check_choice, check_integer, check_number
 
 # %% ../../nbs/2_mining/06_arima_tests.ipynb #c9d382a9
 def _correlations(values, nlags):

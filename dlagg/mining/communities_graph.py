@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from .model import check_choice
+from ..course.checks import check_choice
 
 # %% ../../nbs/2_mining/07_communities_graph.ipynb #f2842a04
 class GraphWarning(UserWarning):

@@ -9,10 +9,10 @@ __all__ = ['gather', 'best_of', 'move_nodes', 'refine_parts', 'numbered', 'aggre
 import numpy as np
 from sklearn.utils import check_random_state
 
+from ..course.checks import check_choice, check_integer, check_number
 from ..course.machine import compiled
 from .communities_model import CommunityModel
 from .communities_quality import modularity_of
-from .model import check_choice, check_integer, check_number
 
 # %% ../../nbs/2_mining/07_communities_louvain.ipynb #55f7b27a
 @compiled

@@ -8,11 +8,11 @@ __all__ = ['spring_layout', 'plot_graph']
 # %% ../../nbs/2_mining/07_communities_picture.ipynb #107d7930
 import numpy as np
 
+from ..course.checks import check_integer
 from ..course.style import GREY, PALETTE
 from .communities_graph import read_graph
 from .communities_quality import by_size, node_labels
 from .communities_spectral import leading
-from .model import check_integer
 
 # %% ../../nbs/2_mining/07_communities_picture.ipynb #4dad9948
 _MOST = 3000

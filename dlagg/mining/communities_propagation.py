@@ -14,10 +14,10 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
+from ..course.checks import check_integer
 from ..course.machine import compiled
 from .communities_louvain import gather
 from .communities_model import CommunityModel
-from .model import check_integer
 
 # %% ../../nbs/2_mining/07_communities_propagation.ipynb #f4ae1177
 @compiled

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ..course.checks import check_number
 from .communities_graph import read_graph
-from .model import check_number
 
 # %% ../../nbs/2_mining/07_communities_quality.ipynb #f8b62b3a
 def _by_name(nodes, label):

@@ -11,9 +11,9 @@ from scipy import linalg, sparse
 from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.utils import check_random_state
 
+from ..course.checks import check_choice, check_integer
 from .communities_model import CommunityModel
 from .kmeans import KMeans
-from .model import check_choice, check_integer
 
 # %% ../../nbs/2_mining/07_communities_spectral.ipynb #80a94ba1
 _DENSE = 500

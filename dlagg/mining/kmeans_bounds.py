@@ -11,10 +11,10 @@ from math import sqrt
 import numpy as np
 from scipy.sparse import issparse
 
+from ..course.checks import check_choice
 from ..course.machine import compiled, one_blas_thread
 from .kmeans_fast import _add_rows, _Team, inertia, lloyd, relocate
 from .kmeans_sparse import largest
-from .model import check_choice
 
 # %% ../../nbs/2_mining/04_kmeans_bounds.ipynb #4a66ef7f
 _compiled = compiled(fastmath={"contract", "reassoc", "nsz", "nnan"}, error_model="numpy")

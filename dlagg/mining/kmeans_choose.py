@@ -12,11 +12,11 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array
 
+from ..course.checks import check_integer
 from ..course.machine import compiled
 from .kmeans_bounds import chosen
 from .kmeans_fast import best_of
 from .kmeans_model import check_table
-from .model import check_integer
 
 # %% ../../nbs/2_mining/04_kmeans_choose.ipynb #109fabfa
 @compiled(fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")

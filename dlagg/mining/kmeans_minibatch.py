@@ -9,10 +9,10 @@ __all__ = ['batch_step', 'wake_idle', 'MiniBatchKMeans']
 import numpy as np
 from sklearn.utils import check_random_state
 
+from ..course.checks import check_integer, check_number
 from .kmeans_fast import group_totals, inertia, nearest, row_distances, starting_centers
 from .kmeans_model import CenterModel, check_table, weights_of
 from .kmeans_sparse import dense_rows, mean_variance
-from .model import check_integer, check_number
 
 # %% ../../nbs/2_mining/04_kmeans_minibatch.ipynb #194e3a1b
 def batch_step(X, weight, centers, counts):

@@ -16,10 +16,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from ..course.checks import check_choice, check_integer, check_number
 from ..course.machine import one_blas_thread
 from .kmeans_fast import best_of, nearest, plusplus
 from .kmeans_model import check_table, weights_of
-from .model import Saved, check_choice, check_integer, check_number
+from .model import Saved
 
 # %% ../../nbs/2_mining/04_kmeans_mixture.ipynb #719c7688
 KINDS = ("full", "tied", "diag", "spherical")

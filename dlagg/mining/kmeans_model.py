@@ -12,9 +12,10 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Cluster
 from sklearn.utils.extmath import row_norms, safe_sparse_dot
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from ..course.checks import check_integer, check_number
 from .kmeans_fast import inertia, nearest
 from .kmeans_sparse import largest, tidy
-from .model import Saved, check_integer, check_number, check_weight
+from .model import Saved, check_weight
 
 # %% ../../nbs/2_mining/04_kmeans_model.ipynb #aa9f0e92
 def _check_init(init, X, k):

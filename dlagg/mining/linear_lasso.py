@@ -13,12 +13,13 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_X_y
 
+from ..course.checks import check_integer, check_number
 from ..course.machine import compiled
 from .linear_lasso_sparse import lasso_wide
 from .linear_model import LinearModel
 from .linear_qr import compress
 from .linear_sparse import WIDE, compress_sparse
-from .model import check_integer, check_number, check_weight
+from .model import check_weight
 
 # %% ../../nbs/2_mining/01_linear_lasso.ipynb #2793c2d5
 @compiled(fastmath={"reassoc", "contract"})    # sums in any order, so that the processor can add several numbers at once

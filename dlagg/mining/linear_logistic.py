@@ -17,10 +17,11 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ..course.checks import check_integer, check_number
 from .linear_logistic_wide import LARGE, WideObjective, newton_wide, sparse_hessian
 from .linear_qr import cuts, map_spans
 from .linear_sparse import WIDE
-from .model import Saved, check_integer, check_number, check_weight
+from .model import Saved, check_weight
 
 # %% ../../nbs/2_mining/01_linear_logistic.ipynb #943efaf9
 def _scores(eta, codes):

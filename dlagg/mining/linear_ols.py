@@ -10,9 +10,9 @@ import numpy as np
 from scipy.special import fdtrc, stdtr, stdtrit    # not scipy.stats: it takes a quarter of a second to load
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ..course.checks import check_choice, check_number
 from .linear_model import LinearModel
 from .linear_qr import cuts, map_spans, opened, solve
-from .model import check_choice, check_number
 
 # %% ../../nbs/2_mining/01_linear_ols.ipynb #26e9f1b8
 def _unknown(basis, direction):

@@ -10,8 +10,8 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import solve_triangular
 
+from ..course.checks import check_number
 from .linear_model import LinearModel
-from .model import check_number
 from .linear_qr import solve
 from .linear_sparse import WIDE, ridge_narrow, ridge_wide
 

@@ -18,7 +18,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .model import check_choice, check_weight
+from ..course.checks import check_choice
+from .model import check_weight
 from .svm_kernels import GIVEN, weighted_kernel
 from .svm_model import KernelModel, _feasible, _same_rows, solver_view, warn_of_gap
 from .svm_probability import couple, platt, sigmoid

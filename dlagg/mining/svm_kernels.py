@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import issparse
 
+from ..course.checks import check_choice, check_integer, check_number
 from ..course.machine import compiled
-from .model import check_choice, check_integer, check_number
 
 # %% ../../nbs/2_mining/02_svm_kernels.ipynb #3c17ac0a
 INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}    # for loops that only other loops call: saves an eighth of the compiling

@@ -14,7 +14,8 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .model import Saved, check_integer, check_number, check_weight
+from ..course.checks import check_integer, check_number
+from .model import Saved, check_weight
 from .svm_kernels import GIVEN, Kernel, make_kernel, weighted_kernel
 from .svm_smo import solve
 

@@ -15,8 +15,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ..course.checks import check_choice, check_integer
 from ..course.machine import compiled
-from .model import Saved, check_choice, check_integer, check_weight
+from .model import Saved, check_weight
 from .tree_columns import sorted_columns
 from .tree_model import (_restore_to, _state_of, check_limits, check_target, grow_one, ranks_of, sizes_of, take, take_classes, take_new)
 from .tree_nodes import flat, steps

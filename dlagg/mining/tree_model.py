@@ -17,7 +17,8 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .model import Saved, check_choice, check_integer, check_number, check_weight
+from ..course.checks import check_choice, check_integer, check_number
+from .model import Saved, check_weight
 from .tree_columns import encode, find_categories, sorted_columns, which_categories
 from .tree_grow import grow
 from .tree_nodes import apart, as_tree, flat

@@ -9,7 +9,7 @@ __all__ = ['questions', 'export_text', 'plot_tree']
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from .model import check_integer
+from ..course.checks import check_integer
 
 # %% ../../nbs/2_mining/03_tree_show.ipynb #2cb8e1d1
 def _names(model, feature_names):

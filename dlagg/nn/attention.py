@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['plot_attention', 'QueryPooling']
 
-# %% ../../nbs/3_nn/07_attention.ipynb #5474a78d
+# %% ../../nbs/3_nn/07_attention.ipynb #1fce4c52
 import numpy as np
 
+from ..course.checks import check_integer
 from .attention_layers import attend, attend_back
 from .backprop_layers import Layer, wrong_shape
 from .backprop_start import initializer
@@ -38,7 +39,7 @@ def plot_attention(weights, ax=None, queries=None, keys=None):
     ax.grid(False)
     return ax
 
-# %% ../../nbs/3_nn/07_attention.ipynb #1fa246f2
+# %% ../../nbs/3_nn/07_attention.ipynb #234693f8
 #| code-fold: true
 class _OneQuery(Layer):
     "The tables of a learned query, and the shapes that it takes and gives."
@@ -46,8 +47,7 @@ class _OneQuery(Layer):
 
     def __init__(self, key_dim, name=None):
         super().__init__(name)
-        if isinstance(key_dim, bool) or not isinstance(key_dim, (int, np.integer)) or key_dim < 1:
-            raise ValueError(f"key_dim must be an integer, 1 or more; got {key_dim!r}")
+        check_integer("key_dim", key_dim)
         self.key_dim = int(key_dim)
 
     def build(self, shape, rng, dtype):

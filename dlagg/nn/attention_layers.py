@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['attend', 'attend_back', 'SelfAttention']
 
-# %% ../../nbs/3_nn/07_attention_layers.ipynb #9e253484
+# %% ../../nbs/3_nn/07_attention_layers.ipynb #73e1deff
 import numpy as np
 
+from ..course.checks import check_integer
 from .backprop_layers import Layer, wrong_shape
 from .backprop_start import initializer
 from .neurons_activations import activation
@@ -32,7 +33,7 @@ def attend_back(do, q, k, v, weights):
     ds = _softmax.backward(None, weights, do @ v.swapaxes(-1, -2)) * scale
     return ds @ k, ds.swapaxes(-1, -2) @ q, weights.swapaxes(-1, -2) @ do
 
-# %% ../../nbs/3_nn/07_attention_layers.ipynb #1c861741
+# %% ../../nbs/3_nn/07_attention_layers.ipynb #e0b80aa2
 class _Heads(Layer):
     "The tables of several heads, and who may look at whom."
     uses_mask = True
@@ -40,8 +41,7 @@ class _Heads(Layer):
     def __init__(self, num_heads, key_dim, causal=False, name=None):
         super().__init__(name)
         for argument, value in (("num_heads", num_heads), ("key_dim", key_dim)):
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-                raise ValueError(f"{argument} must be an integer, 1 or more; got {value!r}")
+            check_integer(argument, value)
         self.num_heads, self.key_dim, self.causal = int(num_heads), int(key_dim), bool(causal)
 
     def build(self, shape, rng, dtype):

@@ -5,17 +5,16 @@
 # %% auto #0
 __all__ = ['GaussianNoise', 'Autoencoder']
 
-# %% ../../nbs/3_nn/06_autoencoder_model.ipynb #6ef9ec94
-from numbers import Real
-
+# %% ../../nbs/3_nn/06_autoencoder_model.ipynb #3b85ac0c
 import numpy as np
 
+from ..course.checks import check_number
 from .backprop_chain import passed
 from .backprop_fit import batches, read_rows
 from .backprop_layers import Layer
 from .backprop_network import Network
 
-# %% ../../nbs/3_nn/06_autoencoder_model.ipynb #e7570377
+# %% ../../nbs/3_nn/06_autoencoder_model.ipynb #626e2b8c
 class GaussianNoise(Layer):
     """Adds normal noise in training, drawn from the network's seed; does nothing otherwise.
 
@@ -27,8 +26,7 @@ class GaussianNoise(Layer):
 
     def __init__(self, stddev, name=None):
         super().__init__(name)
-        if isinstance(stddev, bool) or not isinstance(stddev, Real) or not 0 <= stddev < np.inf:
-            raise ValueError(f"stddev must be a finite number, 0 or more; got {stddev!r}")
+        check_number("stddev", stddev)
         self.stddev = float(stddev)
 
     def build(self, shape, rng, dtype):

@@ -5,11 +5,10 @@
 # %% auto #0
 __all__ = ['Sampling', 'VariationalAutoencoder']
 
-# %% ../../nbs/3_nn/06_autoencoder_variational.ipynb #677963bf
-from numbers import Real
-
+# %% ../../nbs/3_nn/06_autoencoder_variational.ipynb #03b45fe4
 import numpy as np
 
+from ..course.checks import check_number
 from .autoencoder_model import Autoencoder
 from .backprop_layers import Layer, wrong_shape
 
@@ -48,7 +47,7 @@ class Sampling(Layer):
         spread = np.exp(self._log / 2)
         return np.concatenate([dy + pull * self._mean, dy * self._draw * spread / 2 + pull * (spread * spread - 1) / 2], axis=-1)
 
-# %% ../../nbs/3_nn/06_autoencoder_variational.ipynb #830ac56a
+# %% ../../nbs/3_nn/06_autoencoder_variational.ipynb #ce59f775
 class VariationalAutoencoder(Autoencoder):
     """An autoencoder whose codes are normal distributions near N(0, 1) (Kingma and Welling 2014). `Sampling()` is put between encoder and decoder.
 
@@ -65,8 +64,7 @@ class VariationalAutoencoder(Autoencoder):
     """
 
     def __init__(self, encoder=(), decoder=(), beta=1.0, *, random_state=None, dtype="float32"):
-        if isinstance(beta, bool) or not isinstance(beta, Real) or not 0 <= beta < np.inf:
-            raise ValueError(f"beta must be a finite number, 0 or more; got {beta!r}")
+        check_number("beta", beta)
         encoder = list(encoder)
         super().__init__([*encoder, Sampling()] if not any(isinstance(layer, Sampling) for layer in encoder) else encoder, decoder, random_state=random_state, dtype=dtype)
         self.beta = float(beta)

@@ -6,14 +6,13 @@
 __all__ = ['METRICS', 'read_rows', 'same_length', 'batches', 'accuracy', 'mae', 'mse', 'metric_of', 'History', 'EarlyStopping',
            'TrainingDiverged', 'first_bad_layer', 'diverged']
 
-# %% ../../nbs/3_nn/02_backprop_fit.ipynb #ffa97528
-from numbers import Real
-
+# %% ../../nbs/3_nn/02_backprop_fit.ipynb #41ac1a90
 import numpy as np
 
+from ..course.checks import check_choice, check_integer, check_number
 from .neurons_losses import as_numbers
 
-# %% ../../nbs/3_nn/02_backprop_fit.ipynb #c6da2465
+# %% ../../nbs/3_nn/02_backprop_fit.ipynb #52fc2589
 def read_rows(name, rows):
     """An array of numbers of shape (n, ...), n at least 1; ValueError for anything else. NaN and infinity are counted."""
     if hasattr(rows, "toarray"):
@@ -43,8 +42,7 @@ def same_length(**tables):
 
 def batches(n, size, rng=None):
     """Yield the row numbers of each mini-batch; shuffled by `rng`, in order without. The last batch may be smaller."""
-    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
-        raise ValueError(f"batch_size must be an integer, 1 or more; got {size!r}")
+    check_integer("batch_size", size)
     order = np.arange(n) if rng is None else rng.permutation(n)
     for start in range(0, n, size):
         yield order[start:start + size]
@@ -114,7 +112,7 @@ class History:
             ax.legend()
         return axes
 
-# %% ../../nbs/3_nn/02_backprop_fit.ipynb #425634e2
+# %% ../../nbs/3_nn/02_backprop_fit.ipynb #3bd1d794
 class EarlyStopping:
     """Stop when a figure has not become better for `patience` epochs.
 
@@ -133,12 +131,9 @@ class EarlyStopping:
     """
 
     def __init__(self, monitor="val_loss", patience=0, min_delta=0.0, restore_best_weights=False, mode="auto"):
-        if isinstance(patience, bool) or not isinstance(patience, (int, np.integer)) or patience < 0:
-            raise ValueError(f"patience must be an integer, 0 or more; got {patience!r}")
-        if not isinstance(min_delta, Real) or not 0 <= min_delta < np.inf:
-            raise ValueError(f"min_delta must be a finite number, 0 or more; got {min_delta!r}")
-        if mode not in ("auto", "min", "max"):
-            raise ValueError(f"mode must be 'auto', 'min' or 'max'; got {mode!r}")
+        check_integer("patience", patience, 0)
+        check_number("min_delta", min_delta)
+        check_choice("mode", mode, ("auto", "min", "max"))
         self.monitor, self.patience, self.min_delta, self.restore_best_weights, self.mode = monitor, patience, min_delta, restore_best_weights, mode
         self._sign = -1 if mode == "max" or mode == "auto" and str(monitor).lower().endswith(("accuracy", "auc")) else 1
 

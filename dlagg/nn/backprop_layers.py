@@ -6,12 +6,12 @@
 __all__ = ['ShapeError', 'wrong_shape', 'Layer', 'get_weights', 'set_weights', 'to_dict', 'from_dict', 'Bent', 'Dense',
            'Activation', 'Dropout', 'Reshape', 'Flatten']
 
-# %% ../../nbs/3_nn/02_backprop_layers.ipynb #e7a9e4a7
+# %% ../../nbs/3_nn/02_backprop_layers.ipynb #2ae0c21e
 import re
-from numbers import Real
 
 import numpy as np
 
+from ..course.checks import check_integer, check_share
 from .backprop_start import initializer
 from .neurons_activations import activation as bend    # the layers have an argument of that name
 
@@ -139,7 +139,7 @@ class Bent(Layer, abstract=True):
     def backward(self, dy):
         return self.backward_sums(self._bend.backward(self._z, self._a, dy))
 
-# %% ../../nbs/3_nn/02_backprop_layers.ipynb #718fb662
+# %% ../../nbs/3_nn/02_backprop_layers.ipynb #db4537af
 class Dense(Bent):
     """Every unit sees every input: equation (1). Rows of shape (..., inputs) become rows of shape (..., units).
 
@@ -161,8 +161,7 @@ class Dense(Bent):
 
     def __init__(self, units, activation=None, use_bias=True, kernel_initializer="glorot_uniform", name=None):
         super().__init__(name)
-        if isinstance(units, bool) or not isinstance(units, (int, np.integer)) or units < 1:
-            raise ValueError(f"units must be an integer, 1 or more; got {units!r}")
+        check_integer("units", units)
         self._bend, self._draw = bend(activation), initializer(kernel_initializer)
         self.units, self.activation, self.use_bias, self.kernel_initializer = int(units), self._bend.name, use_bias, kernel_initializer
 
@@ -220,7 +219,7 @@ class Activation(Layer):
     def get_config(self):
         return {"activation": self.activation}
 
-# %% ../../nbs/3_nn/02_backprop_layers.ipynb #c5075edb
+# %% ../../nbs/3_nn/02_backprop_layers.ipynb #1687195c
 class Dropout(Layer):
     """Sets numbers to 0 at random in training, drawn from the network's seed; does nothing otherwise (Srivastava et al. 2014).
 
@@ -232,8 +231,7 @@ class Dropout(Layer):
 
     def __init__(self, rate, name=None):
         super().__init__(name)
-        if isinstance(rate, bool) or not isinstance(rate, Real) or not 0 <= rate < 1:
-            raise ValueError(f"rate must be a number from 0 to below 1; got {rate!r}")
+        check_share("rate", rate)
         self.rate = float(rate)
 
     def build(self, shape, rng, dtype):

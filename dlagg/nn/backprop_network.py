@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['behind_activation', 'Compiled', 'Trained', 'Network']
 
-# %% ../../nbs/3_nn/02_backprop_network.ipynb #60f9b909
+# %% ../../nbs/3_nn/02_backprop_network.ipynb #39723294
 import json
 import warnings
 import zipfile
@@ -16,6 +16,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
+from ..course.checks import check_integer, check_share
 from ..course.home import writing
 from ..course.machine import threads_for
 from .backprop_chain import Weighted
@@ -132,7 +133,7 @@ class Compiled(_Ready):
             self.optimizer.update(self.parameters, self.gradients, self.shrinks)
         return value, out
 
-# %% ../../nbs/3_nn/02_backprop_network.ipynb #8f599a1d
+# %% ../../nbs/3_nn/02_backprop_network.ipynb #3428cf0a
 def _show_epochs(epochs, verbose):
     "An iterator over the epochs, with a progress bar where one is wanted."
     if verbose in ("auto", 1, True):
@@ -143,8 +144,7 @@ def _show_epochs(epochs, verbose):
 
 def _split(x, y, weight, share):
     "Training and validation rows: the last `share` of them validate, rounded down to whole rows."
-    if not isinstance(share, Real) or not 0 <= share < 1:
-        raise ValueError(f"validation_split must be a number from 0 to below 1; got {share!r}")
+    check_share("validation_split", share)
     cut = len(x) - int(len(x) * share)
     if share and not 0 < cut < len(x):
         raise ValueError(f"validation_split={share} of {len(x)} rows leaves nothing on one side")
@@ -154,8 +154,7 @@ def _split(x, y, weight, share):
 
 def _check_fit(batch_size, epochs, validation_data):
     for name, value in (("batch_size", batch_size), ("epochs", epochs)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(f"{name} must be an integer, 1 or more; got {value!r}")
+        check_integer(name, value)
     if validation_data is not None and (not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3)):
         raise ValueError(f"validation_data must be (x, y) or (x, y, sample_weight); got a {type(validation_data).__name__}" + (f" of {len(validation_data)}" if hasattr(validation_data, "__len__") else ""))
 
@@ -260,7 +259,7 @@ class Trained(Compiled):
                 totals[name] += self._measured(metric, targets, out) * len(rows)
         return {name: total / len(x) for name, total in totals.items()}
 
-# %% ../../nbs/3_nn/02_backprop_network.ipynb #f4e0b2ff
+# %% ../../nbs/3_nn/02_backprop_network.ipynb #5c7d5994
 class Network(Trained):
     """Layers, one after the other, that learn by gradient descent: Keras' `Sequential`, in NumPy.
 
@@ -290,12 +289,12 @@ class Network(Trained):
         """Loss and metrics on rows that are not trained on: a list, or a dict by name. Weights count in the loss, as in `fit`."""
         x, y, weight = self._tables(x, y, sample_weight)
         totals = dict.fromkeys(["loss", *self.metrics], 0.0)
-        for rows in batches(len(x), batch_size):
-            with _threads(self, batch_size):
+        with _threads(self, batch_size):
+            for rows in batches(len(x), batch_size):
                 out = self.forward(x[rows].astype(self.dtype, copy=False))
-            totals["loss"] += self._loss(y[rows], out, None if weight is None else weight[rows]) * len(rows)
-            for name, metric in self.metrics.items():
-                totals[name] += self._measured(metric, y[rows], out) * len(rows)
+                totals["loss"] += self._loss(y[rows], out, None if weight is None else weight[rows]) * len(rows)
+                for name, metric in self.metrics.items():
+                    totals[name] += self._measured(metric, y[rows], out) * len(rows)
         found = {name: total / len(x) for name, total in totals.items()}
         return found if return_dict else list(found.values())
 

@@ -5,11 +5,10 @@
 # %% auto #0
 __all__ = ['normalised', 'normalised_back', 'LayerNormalization', 'BatchNormalization']
 
-# %% ../../nbs/3_nn/02_backprop_norm.ipynb #7b3824ed
-from numbers import Real
-
+# %% ../../nbs/3_nn/02_backprop_norm.ipynb #368f70b8
 import numpy as np
 
+from ..course.checks import check_number, check_share
 from .backprop_layers import Layer, wrong_shape
 
 # %% ../../nbs/3_nn/02_backprop_norm.ipynb #3d272f46
@@ -32,12 +31,11 @@ def normalised_back(u, s, g, axes, share=None):
         return s * (g - g.mean(axis=axes, keepdims=True) - u * (g * u).mean(axis=axes, keepdims=True))
     return s * (g - share * (g.sum(axis=axes, keepdims=True) + u * (g * u).sum(axis=axes, keepdims=True)))
 
-# %% ../../nbs/3_nn/02_backprop_norm.ipynb #1e4f24ac
+# %% ../../nbs/3_nn/02_backprop_norm.ipynb #35065ba8
 class _Normalisation(Layer):
     def __init__(self, epsilon, name):
         super().__init__(name)
-        if isinstance(epsilon, bool) or not isinstance(epsilon, Real) or not 0 <= epsilon < np.inf:
-            raise ValueError(f"epsilon must be a finite number, 0 or more; got {epsilon!r}")
+        check_number("epsilon", epsilon)
         self.epsilon = float(epsilon)
 
     def build(self, shape, rng, dtype):
@@ -78,7 +76,7 @@ class LayerNormalization(_Normalisation):
     def get_config(self):
         return {"epsilon": self.epsilon}
 
-# %% ../../nbs/3_nn/02_backprop_norm.ipynb #2a4aa9f3
+# %% ../../nbs/3_nn/02_backprop_norm.ipynb #2b5ed472
 class BatchNormalization(_Normalisation):
     """Mean 0 and variance 1 over the batch, for each column of the last axis; moving means in prediction (Ioffe and Szegedy 2015). Steps that a mask leaves out are not counted.
 
@@ -93,8 +91,7 @@ class BatchNormalization(_Normalisation):
 
     def __init__(self, momentum=0.99, epsilon=1e-3, name=None):
         super().__init__(epsilon, name)
-        if isinstance(momentum, bool) or not isinstance(momentum, Real) or not 0 <= momentum < 1:
-            raise ValueError(f"momentum must be a number from 0 to below 1; got {momentum!r}")
+        check_share("momentum", momentum)
         self.momentum = float(momentum)
 
     def build(self, shape, rng, dtype):

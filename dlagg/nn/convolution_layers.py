@@ -6,20 +6,21 @@
 __all__ = ['PIECE', 'check_image', 'fitted_frame', 'check_padding', 'in_pieces', 'correlate', 'spread', 'kernel_gradient',
            'bias_gradient', 'Conv2D', 'Conv2DTranspose']
 
-# %% ../../nbs/3_nn/04_convolution_layers.ipynb #f8d84ba3
+# %% ../../nbs/3_nn/04_convolution_layers.ipynb #33f54948
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numpy as np
 
+from ..course.checks import check_choice, check_integer
 from ..course.machine import one_blas_thread
 from .backprop_layers import Bent, wrong_shape
 from .backprop_start import initializer
 from .convolution_windows import crop, frame, im2col, pad, pair, slices
 from .neurons_activations import activation as bend
 
-# %% ../../nbs/3_nn/04_convolution_layers.ipynb #381da3d3
+# %% ../../nbs/3_nn/04_convolution_layers.ipynb #fb79e7c2
 def check_image(layer, shape):
     "ShapeError unless rows are images (height, width, channels)."
     if len(shape) != 3:
@@ -41,8 +42,7 @@ def fitted_frame(layer, shape, kernel, strides, padding, dilation=(1, 1)):
 
 
 def check_padding(padding):
-    if padding not in ("valid", "same"):
-        raise ValueError(f"padding must be 'valid' or 'same'; got {padding!r}")
+    check_choice("padding", padding, ("valid", "same"))
     return padding
 
 # %% ../../nbs/3_nn/04_convolution_layers.ipynb #489c76f8
@@ -92,7 +92,7 @@ def spread(dz, kernel, frame, shape):
     in_pieces(work, full, frame)
     return np.ascontiguousarray(crop(full, shape, frame))
 
-# %% ../../nbs/3_nn/04_convolution_layers.ipynb #a58ed447
+# %% ../../nbs/3_nn/04_convolution_layers.ipynb #76c98440
 def kernel_gradient(x, dz, frame):
     """The gradient of `correlate` by its kernel, from padded images and the gradient by the outputs: shape (height, width, channels, filters)."""
     def work(rows):
@@ -101,19 +101,18 @@ def kernel_gradient(x, dz, frame):
 
 
 def bias_gradient(dz):
-    """Sums over all images and places, one a filter. A product with ones, because NumPy's own sum over rows takes four times as long; and with one thread, because others would stay awake and stand in the way of the pieces."""
+    """Sums over all images and places, one a filter. A product with ones, because NumPy's own sum over rows takes longer; and with one thread, because others would stay awake and stand in the way of the pieces."""
     rows = dz.reshape(-1, dz.shape[-1])
     with one_blas_thread():
         return np.ones(len(rows), dz.dtype) @ rows
 
-# %% ../../nbs/3_nn/04_convolution_layers.ipynb #7866e88a
+# %% ../../nbs/3_nn/04_convolution_layers.ipynb #b45e48af
 class _Convolution(Bent):
     "Arguments and activation of a convolution; a subclass says what its sums are."
 
     def __init__(self, filters, kernel_size, strides=(1, 1), padding="valid", dilation_rate=(1, 1), activation=None, use_bias=True, kernel_initializer="glorot_uniform", name=None):
         super().__init__(name)
-        if isinstance(filters, bool) or not isinstance(filters, (int, np.integer)) or filters < 1:
-            raise ValueError(f"filters must be an integer, 1 or more; got {filters!r}")
+        check_integer("filters", filters)
         self._bend, self._draw = bend(activation), initializer(kernel_initializer)
         self.filters, self.kernel_size, self.strides = int(filters), pair("kernel_size", kernel_size), pair("strides", strides)
         self.padding, self.dilation_rate = check_padding(padding), pair("dilation_rate", dilation_rate)

@@ -45,7 +45,7 @@ class _Pooling(Layer):
     def get_config(self):
         return {"pool_size": self.pool_size, "strides": self.strides, "padding": self.padding}
 
-# %% ../../nbs/3_nn/04_convolution_pooling.ipynb #1d8fae80
+# %% ../../nbs/3_nn/04_convolution_pooling.ipynb #160645d8
 class MaxPooling2D(_Pooling):
     """The largest number of each window and channel: (height, width, channels) becomes (places, places, channels).
 
@@ -66,7 +66,7 @@ class MaxPooling2D(_Pooling):
             if best is None:
                 best, place = part.copy(), np.zeros(part.shape, np.min_scalar_type(f.kernel[0] * f.kernel[1]))
             else:
-                np.maximum(place, (part > best) * place.dtype.type(number), out=place)    # numbers rise: the last that was better stays; seven times as fast as place[part > best] = number
+                np.maximum(place, (part > best) * place.dtype.type(number), out=place)    # numbers rise: the last that was better stays, as with place[part > best] = number, which is slower
                 np.maximum(best, part, out=best)
         self._from = place
         return best

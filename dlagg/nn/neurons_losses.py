@@ -6,12 +6,13 @@
 __all__ = ['LOSSES', 'Loss', 'as_numbers', 'MeanSquaredError', 'MeanAbsoluteError', 'Huber', 'BinaryCrossentropy',
            'CategoricalCrossentropy', 'SparseCategoricalCrossentropy', 'loss_of']
 
-# %% ../../nbs/3_nn/01_neurons_losses.ipynb #88443c44
+# %% ../../nbs/3_nn/01_neurons_losses.ipynb #11288938
 from numbers import Number
 
 import numpy as np
 from scipy.special import expit
 
+from ..course.checks import check_number
 from .neurons_activations import activation
 
 # %% ../../nbs/3_nn/01_neurons_losses.ipynb #edf9063f
@@ -105,7 +106,7 @@ class MeanAbsoluteError(_Numbers):
     def slope(self, y, out):
         return np.sign(out - y) / out.dtype.type(out.shape[-1])
 
-# %% ../../nbs/3_nn/01_neurons_losses.ipynb #d2832490
+# %% ../../nbs/3_nn/01_neurons_losses.ipynb #fc288206
 class Huber(_Numbers):
     """Half the square where the difference is below `delta`, straight beyond (Huber 1964).
 
@@ -116,8 +117,7 @@ class Huber(_Numbers):
     """
 
     def __init__(self, delta=1.0):
-        if not 0 < delta < np.inf:
-            raise ValueError(f"delta must be a number more than 0; got {delta!r}")
+        check_number("delta", delta, strict=True)
         self.delta = float(delta)
 
     def rows(self, y, out):

@@ -5,21 +5,13 @@
 # %% auto #0
 __all__ = ['SGD', 'RMSprop', 'Adam', 'AdamW', 'exponential_decay', 'cosine_decay', 'step_decay']
 
-# %% ../../nbs/3_nn/03_optimizers_kinds.ipynb #94fb3fb2
-from numbers import Real
-
+# %% ../../nbs/3_nn/03_optimizers_kinds.ipynb #05e701a1
 import numpy as np
 
-from .backprop_descent import GradientDescent, check_above
+from ..course.checks import check_number, check_share
+from .backprop_descent import GradientDescent
 
-# %% ../../nbs/3_nn/03_optimizers_kinds.ipynb #9f8af61d
-def _share(name, value):
-    "A number in [0, 1)."
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < 1:
-        raise ValueError(f"{name} must be a number from 0 to below 1; got {value!r}")
-    return float(value)
-
-
+# %% ../../nbs/3_nn/03_optimizers_kinds.ipynb #6a919d60
 class SGD(GradientDescent):
     """Stochastic gradient descent with momentum: equations (1) and (2).
 
@@ -34,7 +26,8 @@ class SGD(GradientDescent):
 
     def __init__(self, learning_rate=0.01, momentum=0.0, nesterov=False, **limits):
         super().__init__(learning_rate, **limits)
-        self.momentum, self.nesterov = _share("momentum", momentum), bool(nesterov)
+        check_share("momentum", momentum)
+        self.momentum, self.nesterov = float(momentum), bool(nesterov)
 
     def step(self, params, grads, rate):
         if not self.momentum:
@@ -45,7 +38,7 @@ class SGD(GradientDescent):
             v -= move                                              # (1)
             p += v * p.dtype.type(self.momentum) - move if self.nesterov else v    # (2)
 
-# %% ../../nbs/3_nn/03_optimizers_kinds.ipynb #0af1953e
+# %% ../../nbs/3_nn/03_optimizers_kinds.ipynb #2d2ce3ca
 class RMSprop(GradientDescent):
     """Steps divided by the root of the running mean of squared gradients: equation (3) (Tieleman and Hinton 2012).
 
@@ -62,8 +55,9 @@ class RMSprop(GradientDescent):
 
     def __init__(self, learning_rate=0.001, rho=0.9, epsilon=1e-7, **limits):
         super().__init__(learning_rate, **limits)
-        check_above("epsilon", epsilon)
-        self.rho, self.epsilon = _share("rho", rho), float(epsilon)
+        check_number("epsilon", epsilon, strict=True)
+        check_share("rho", rho)
+        self.rho, self.epsilon = float(rho), float(epsilon)
 
     def step(self, params, grads, rate):
         for p, g, s in zip(params, grads, self.slot("s", params)):
@@ -71,7 +65,7 @@ class RMSprop(GradientDescent):
             s += (g * g - s) * number(1 - self.rho)
             p -= number(rate) * g / np.sqrt(s + number(self.epsilon))    # (3)
 
-# %% ../../nbs/3_nn/03_optimizers_kinds.ipynb #32c9d645
+# %% ../../nbs/3_nn/03_optimizers_kinds.ipynb #7ccc9732
 class Adam(GradientDescent):
     """Running means of gradients and of their squares: equations (4) and (5) (Kingma and Ba 2015).
 
@@ -88,8 +82,10 @@ class Adam(GradientDescent):
 
     def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-7, **limits):
         super().__init__(learning_rate, **limits)
-        check_above("epsilon", epsilon)
-        self.beta_1, self.beta_2, self.epsilon = _share("beta_1", beta_1), _share("beta_2", beta_2), float(epsilon)
+        check_number("epsilon", epsilon, strict=True)
+        check_share("beta_1", beta_1)
+        check_share("beta_2", beta_2)
+        self.beta_1, self.beta_2, self.epsilon = float(beta_1), float(beta_2), float(epsilon)
 
     def step(self, params, grads, rate):
         alpha = rate * np.sqrt(1 - self.beta_2 ** self.steps) / (1 - self.beta_1 ** self.steps)

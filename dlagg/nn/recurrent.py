@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['gradient_lengths', 'windows_of']
 
-# %% ../../nbs/3_nn/05_recurrent.ipynb #9e1cc99a
+# %% ../../nbs/3_nn/05_recurrent.ipynb #075c1ca3
 import numpy as np
 
+from ..course.checks import check_integer
 from .backprop_fit import read_rows
 
 # %% ../../nbs/3_nn/05_recurrent.ipynb #3c671259
@@ -47,15 +48,8 @@ def gradient_lengths(layer, x, random_state=0):
     finally:
         layer.owes_input = held
 
-# %% ../../nbs/3_nn/05_recurrent.ipynb #58f9cbce
+# %% ../../nbs/3_nn/05_recurrent.ipynb #161f3c23
 #| code-fold: true
-def _whole(name, value, least):
-    "An integer, `least` or more."
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{name} must be an integer, {least} or more; got {value!r}")
-    return int(value)
-
-
 def windows_of(series, length, ahead=1, first=None, last=None):
     """Rows for supervised learning from a series that is sorted by time.
 
@@ -85,9 +79,11 @@ def windows_of(series, length, ahead=1, first=None, last=None):
     values = read_rows("series", series).astype(float)
     if values.ndim > 2:
         raise ValueError(f"series must have the shape (T,) or (T, features); got {values.shape}")
-    values, length, ahead = values.reshape(len(values), -1), _whole("length", length, 1), _whole("ahead", ahead, 1)
-    first = 0 if first is None else _whole("first", first, 0)
-    last = len(values) if last is None else min(_whole("last", last, 0), len(values))
+    values = values.reshape(len(values), -1)
+    first, last = 0 if first is None else first, len(values) if last is None else last
+    for name, value, least in (("length", length, 1), ("ahead", ahead, 1), ("first", first, 0), ("last", last, 0)):
+        check_integer(name, value, least)
+    last = min(last, len(values))
     targets = np.arange(max(first, length), last - ahead + 1)    # the row of each window's first target
     if len(targets) == 0:
         raise ValueError(f"no window fits: {length} steps and {ahead} ahead, targets from row {first} to {last - 1} of {len(values)}")

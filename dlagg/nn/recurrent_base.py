@@ -5,15 +5,16 @@
 # %% auto #0
 __all__ = ['Recurrent', 'Forward', 'Backward', 'SimpleRNN']
 
-# %% ../../nbs/3_nn/05_recurrent_base.ipynb #0bc6d0ae
+# %% ../../nbs/3_nn/05_recurrent_base.ipynb #f11e6ec7
 import numpy as np
 
+from ..course.checks import check_integer
 from ..course.machine import threads_for
 from .backprop_layers import Layer, wrong_shape
 from .backprop_start import initializer
 from .neurons_activations import activation as bend
 
-# %% ../../nbs/3_nn/05_recurrent_base.ipynb #c167eede
+# %% ../../nbs/3_nn/05_recurrent_base.ipynb #30475387
 class Recurrent(Layer, abstract=True):
     """The loop over steps. A subclass says how many `gates` and `states` it has, and writes `_step` and `_step_back`.
 
@@ -34,8 +35,7 @@ class Recurrent(Layer, abstract=True):
 
     def __init__(self, units, activation, use_bias, return_sequences, go_backwards, kernel_initializer, recurrent_initializer, zero_output_for_mask, name):
         super().__init__(name)
-        if isinstance(units, bool) or not isinstance(units, (int, np.integer)) or units < 1:
-            raise ValueError(f"units must be an integer, 1 or more; got {units!r}")
+        check_integer("units", units)
         self._bend, self.units, self.use_bias = bend(activation), int(units), use_bias
         self.activation, self.return_sequences, self.go_backwards = self._bend.name, return_sequences, go_backwards
         self.kernel_initializer, self.recurrent_initializer = kernel_initializer, recurrent_initializer

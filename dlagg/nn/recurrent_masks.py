@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['merged', 'parted', 'Bidirectional', 'Masking', 'RepeatVector']
 
-# %% ../../nbs/3_nn/05_recurrent_masks.ipynb #44a0c8fe
+# %% ../../nbs/3_nn/05_recurrent_masks.ipynb #64a651d5
 from numbers import Real
 
 import numpy as np
 
+from ..course.checks import check_integer
 from .backprop_layers import Layer, from_dict, to_dict, wrong_shape
 from .recurrent_base import Recurrent
 
@@ -93,7 +94,7 @@ class Bidirectional(Layer):
         inner.name = inner.name.removeprefix("forward_")    # Keras' own addition
         return cls(inner, layer.merge_mode, layer.name)
 
-# %% ../../nbs/3_nn/05_recurrent_masks.ipynb #29449100
+# %% ../../nbs/3_nn/05_recurrent_masks.ipynb #430794e0
 class Masking(Layer):
     """Steps whose features all equal `mask_value` do not count: layers that know masks pass over them, until a layer changes the shape of a row.
 
@@ -139,8 +140,7 @@ class RepeatVector(Layer):
 
     def __init__(self, n, name=None):
         super().__init__(name)
-        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
-            raise ValueError(f"n must be an integer, 1 or more; got {n!r}")
+        check_integer("n", n)
         self.n = int(n)
 
     def output_shape(self, shape):
