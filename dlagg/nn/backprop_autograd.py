@@ -135,7 +135,7 @@ def _places(order):
         places[id(value)] = (c, rows[c])
     return {key: (c, (rows[c] / 2 - r)) for key, (c, r) in places.items()}
 
-
+# %% ../../nbs/3_nn/02_backprop_autograd.ipynb #8b521ec2
 def plot_record(end, ax=None, title="Forward to the right, gradients back to the left"):
     """Draw how a `Value` was made, with the gradients of its last `backward`; returns the axes. For a few dozen values at most."""
     import matplotlib.pyplot as plt    # here, because the record needs no pictures

@@ -33,7 +33,7 @@ def _slope(f, array, place, step=1e-6):
     array[place] = held
     return (up - down) / (2 * step)
 
-
+# %% ../../nbs/3_nn/02_backprop_contract.ipynb #887b622a
 def check_gradients(layer, shape, training=False, rows=3, tol=1e-6, seed=0):
     """Largest difference between `backward` and central differences in float64; AssertionError over `tol`, naming the array and the place."""
     layer, rng = _started(layer, shape, np.float64, seed), np.random.default_rng(seed)
@@ -68,7 +68,7 @@ def check_gradients(layer, shape, training=False, rows=3, tol=1e-6, seed=0):
 def _far(a, b):
     return float(np.abs(np.asarray(a, float) - np.asarray(b, float)).max(initial=0) / max(1, np.abs(np.asarray(b, float)).max(initial=0)))
 
-
+# %% ../../nbs/3_nn/02_backprop_contract.ipynb #0b561b68
 def check_against_keras(layer, shape, training=False, rows=3, tol=1e-5, seed=0):
     """Largest difference to Keras in outputs, state and gradients, float32, relative to the largest number; AssertionError over `tol`."""
     keras = load_keras()

@@ -39,7 +39,7 @@ def same_length(**tables):
     if len({len(t) for t in tables.values()}) > 1:
         raise ValueError("as many rows are needed in each: " + ", ".join(f"{name} has {len(t)}" for name, t in tables.items()))
 
-
+# %% ../../nbs/3_nn/02_backprop_fit.ipynb #4bbbc81f
 def batches(n, size, rng=None):
     """Yield the row numbers of each mini-batch; shuffled by `rng`, in order without. The last batch may be smaller."""
     check_integer("batch_size", size)

@@ -106,7 +106,7 @@ def _needed(layer):
     held = layer.get_config()
     return {name: held[name] for name, p in inspect.signature(type(layer)).parameters.items() if p.default is p.empty and name in held}
 
-
+# %% ../../nbs/3_nn/02_backprop_keras.ipynb #9f40800d
 def from_keras(model):
     """A `Network` with the layers and weights of a built `keras.Sequential`.
 

@@ -287,7 +287,7 @@ class Reshape(Layer):
     def get_config(self):
         return {"target_shape": self.target_shape}
 
-
+# %% ../../nbs/3_nn/02_backprop_layers.ipynb #1af48fc6
 class Flatten(Reshape):
     """Rows as one axis: (height, width, channels) becomes (height * width * channels,)."""
 

@@ -166,7 +166,7 @@ def _report(bar, verbose, epoch, epochs, logs):
     elif hasattr(bar, "set_postfix"):
         bar.set_postfix({name: f"{value:.4f}" for name, value in logs.items()})
 
-
+# %% ../../nbs/3_nn/02_backprop_network.ipynb #1e18075c
 def _call(callbacks, event, *args):
     for callback in callbacks:
         if hasattr(callback, event):
@@ -370,7 +370,7 @@ def _floats(array):
         raise ValueError(f"it holds weights of the type {array.dtype}")
     return array
 
-
+# %% ../../nbs/3_nn/02_backprop_network.ipynb #91b48fdb
 def _built(cls, head, arrays):
     "The network that a file describes."
     if (head["format"], head["class"]) != (_FORMAT, cls.__name__):

@@ -52,7 +52,7 @@ class _Normalisation(Layer):
         self.grads = {"gamma": (dy * self._u).sum(axis=rest), "beta": dy.sum(axis=rest)}
         return dy * self.params["gamma"]
 
-
+# %% ../../nbs/3_nn/02_backprop_norm.ipynb #52d86f23
 class LayerNormalization(_Normalisation):
     """Mean 0 and variance 1 over the last axis of each row, then a learnt scale and shift (Ba et al. 2016).
 

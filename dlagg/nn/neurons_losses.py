@@ -50,7 +50,7 @@ def _beside(weight, shape):
         raise ValueError(f"sample_weight must be one number for each row, or for each step of each row, beside losses of shape {shape}; got the shape {given}")
     return weight.reshape(weight.shape + (1,) * (len(shape) - weight.ndim))
 
-
+# %% ../../nbs/3_nn/01_neurons_losses.ipynb #1879d49c
 def as_numbers(rows):
     """Rows as an array. Python objects become floats where all of them are numbers or missing: a data frame with columns of several kinds gives such. What is missing is NaN."""
     if isinstance(rows, np.ma.MaskedArray) and rows.dtype.kind in "fiub":
@@ -203,7 +203,7 @@ class CategoricalCrossentropy(Loss):
         by_q = np.where(p == q, -y / p, 0)
         return (by_q - (by_q * q).sum(axis=-1, keepdims=True)) / total
 
-
+# %% ../../nbs/3_nn/01_neurons_losses.ipynb #ad506168
 def _shares(out):
     "Outputs divided by their sum, as in Keras: without that, outputs which are all 1 would cost nothing. Also the sum."
     _inside(out)

@@ -34,7 +34,7 @@ class _Gated(Backward):
     def get_config(self):
         return {**super().get_config(), "recurrent_activation": self.recurrent_activation}
 
-
+# %% ../../nbs/3_nn/05_recurrent_gates.ipynb #89acd6b2
 class LSTM(_Gated):
     """Long short-term memory (Hochreiter and Schmidhuber 1997): equations (1) and (2), for sequences (steps, features). Weights in Keras' order, gates i, f, candidate, o; the forget gate's bias starts at 1, so that nothing is forgotten at first.
 

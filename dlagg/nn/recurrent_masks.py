@@ -128,7 +128,7 @@ class Masking(Layer):
     def get_config(self):
         return {"mask_value": self.mask_value}
 
-
+# %% ../../nbs/3_nn/05_recurrent_masks.ipynb #ac7d2478
 class RepeatVector(Layer):
     """A row, `n` times, as a sequence (n, columns): from the summary of a sequence back to its length.
 
