@@ -33,7 +33,19 @@ def _slope(f, array, place, step=1e-6):
     array[place] = held
     return (up - down) / (2 * step)
 
-# %% ../../nbs/3_nn/02_backprop_contract.ipynb #887b622a
+# %% ../../nbs/3_nn/02_backprop_contract.ipynb #f1ff65e5
+def _furthest(name, array, grad, loss, rng, tol):
+    "Largest difference of a gradient to central differences, at 60 places of its array at most."
+    assert grad.shape == array.shape, f"{name}, the gradient has the shape {grad.shape}, not {array.shape}"
+    places, worst = list(np.ndindex(array.shape)), 0.0
+    for i in rng.permutation(len(places))[:60]:
+        slope = _slope(loss, array, places[i])
+        error = abs(slope - grad[places[i]]) / max(1, abs(slope))
+        assert error < tol, f"{name}{list(places[i])}, backward says {grad[places[i]]:.8g}, central differences {slope:.8g}"
+        worst = max(worst, error)
+    return worst
+
+# %% ../../nbs/3_nn/02_backprop_contract.ipynb #a62dd9a0
 def check_gradients(layer, shape, training=False, rows=3, tol=1e-6, seed=0):
     """Largest difference between `backward` and central differences in float64; AssertionError over `tol`, naming the array and the place."""
     layer, rng = _started(layer, shape, np.float64, seed), np.random.default_rng(seed)
@@ -53,33 +65,31 @@ def check_gradients(layer, shape, training=False, rows=3, tol=1e-6, seed=0):
     dx = layer.backward(c.copy())
     assert all(np.array_equal(g, layer.grads[name]) for name, g in first.items()), f"{layer.name}: a second backward gave other gradients; they must not add up"
     assert set(first) == set(layer.params), f"{layer.name}: gradients for {sorted(first)}, parameters {sorted(layer.params)}"
-    worst = 0.0
-    for name, array, grad in [("x", x, dx), *((name, layer.params[name], first[name]) for name in first)]:
-        assert grad.shape == array.shape, f"{layer.name}: the gradient of {name} has the shape {grad.shape}, not {array.shape}"
-        places = list(np.ndindex(array.shape))
-        for i in rng.permutation(len(places))[:60]:
-            slope = _slope(loss, array, places[i])
-            error = abs(slope - grad[places[i]]) / max(1, abs(slope))
-            assert error < tol, f"{layer.name}: by {name}{list(places[i])}, backward says {grad[places[i]]:.8g}, central differences {slope:.8g}"
-            worst = max(worst, error)
-    return worst
+    arrays = {f"{layer.name}: by x": (x, dx)} | {f"{layer.name}: by {name}": (layer.params[name], first[name]) for name in first}
+    return max(_furthest(name, array, grad, loss, rng, tol) for name, (array, grad) in arrays.items())
 
 # %% ../../nbs/3_nn/02_backprop_contract.ipynb #52ae2b10
 def _far(a, b):
     return float(np.abs(np.asarray(a, float) - np.asarray(b, float)).max(initial=0) / max(1, np.abs(np.asarray(b, float)).max(initial=0)))
 
-# %% ../../nbs/3_nn/02_backprop_contract.ipynb #0b561b68
+# %% ../../nbs/3_nn/02_backprop_contract.ipynb #eddb143b
+def _twin(ours, shape):
+    "Keras' layer with the arguments and the weights of ours, which must come back from it."
+    theirs = keras_layer(ours)
+    theirs.build(shape)
+    theirs.set_weights(get_weights(ours))
+    again = our_layer(theirs)
+    assert again.get_config() == ours.get_config(), f"{ours.name} came back from Keras as {again.get_config()}, not {ours.get_config()}"
+    return theirs
+
+# %% ../../nbs/3_nn/02_backprop_contract.ipynb #d144b7b0
 def check_against_keras(layer, shape, training=False, rows=3, tol=1e-5, seed=0):
     """Largest difference to Keras in outputs, state and gradients, float32, relative to the largest number; AssertionError over `tol`."""
     keras = load_keras()
     ours, rng = _started(layer, shape, np.float32, seed), np.random.default_rng(seed)
     x = rng.normal(size=(rows, *shape)).astype(np.float32)
-    theirs = keras_layer(ours)
-    theirs.build((rows, *shape))
-    theirs.set_weights(get_weights(ours))
+    theirs = _twin(ours, (rows, *shape))
     weights, state = [w.value for w in theirs.trainable_variables], [w.value for w in theirs.non_trainable_variables]
-    again = our_layer(theirs)
-    assert again.get_config() == ours.get_config(), f"{layer.name} came back from Keras as {again.get_config()}, not {ours.get_config()}"
     call = {"training": training} if theirs._call_has_training_arg else {}
     y = ours.forward(x, training)
     c = rng.normal(size=y.shape).astype(np.float32)
