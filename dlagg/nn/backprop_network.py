@@ -259,7 +259,7 @@ class Trained(Compiled):
                 totals[name] += self._measured(metric, targets, out) * len(rows)
         return {name: total / len(x) for name, total in totals.items()}
 
-# %% ../../nbs/3_nn/02_backprop_network.ipynb #5c7d5994
+# %% ../../nbs/3_nn/02_backprop_network.ipynb #057a15e0
 class Network(Trained):
     """Layers, one after the other, that learn by gradient descent: Keras' `Sequential`, in NumPy.
 
@@ -321,6 +321,9 @@ class Network(Trained):
         """Read what `save` wrote; ValueError if the file holds something else. Training goes on where it stopped."""
         with open(path, "rb") as file:    # outside: a file that is not there is not damaged
             try:
+                if not zipfile.is_zipfile(file):    # NumPy would advise to trust it
+                    raise zipfile.BadZipFile("no npz file")
+                file.seek(0)
                 with np.load(file, allow_pickle=False) as held:
                     return _built(cls, json.loads(str(held["head"])), held)
             except (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
