@@ -259,7 +259,7 @@ class Trained(Compiled):
                 totals[name] += self._measured(metric, targets, out) * len(rows)
         return {name: total / len(x) for name, total in totals.items()}
 
-# %% ../../nbs/3_nn/02_backprop_network.ipynb #057a15e0
+# %% ../../nbs/3_nn/02_backprop_network.ipynb #2223ba48
 class Network(Trained):
     """Layers, one after the other, that learn by gradient descent: Keras' `Sequential`, in NumPy.
 
@@ -267,7 +267,7 @@ class Network(Trained):
     ----------
     layers : list of Layer
     random_state : int, optional
-        Seed of first weights, shuffling and dropout: the same seed gives the same network, bit by bit, on one machine.
+        Seed of first weights, shuffling and dropout: the same seed gives the same network, bit by bit, on one machine with the same number of threads.
     dtype : str, default "float32"
         Type of all weights; "float64" where gradients are to be checked.
 
